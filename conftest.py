@@ -1,0 +1,15 @@
+"""Every test runs with its own HOME, without the caller's git and hyprstream environment."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path_factory):
+    for name in list(os.environ):
+        if name.startswith(("GIT_", "HYPRSTREAM_", "XDG_", "HF_", "OPENAI_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")

@@ -1,0 +1,213 @@
+"""Every hook of hyprstream, in one file.
+
+A plugin is a module with ``api_version = "1.0"`` and functions marked ``@hookimpl``, named by an entry
+point in the group ``hyprstream.plugins``. Hooks **yield frozen records**; they do no work. Core asks
+each plugin once, at start-up, and never on a hot path. Arguments have no default values.
+
+Each docstring ends with two fixed lines: ``Called in:`` says who asks, ``Combine:`` how the answers of
+several plugins become one. ``docs/hooks.md`` is generated from this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from hyprstream_core.interfaces.command import Command
+from hyprstream_core.interfaces.device import DeviceBackend
+from hyprstream_core.interfaces.model import Architecture
+from hyprstream_core.interfaces.response import ResponseFormat
+from hyprstream_core.interfaces.service import Service
+from hyprstream_core.interfaces.settings import Settings
+from hyprstream_core.interfaces.storage import StorageFilter, WorktreeDriver
+from hyprstream_core.interfaces.transport import GitTransport, RpcTransport
+from hyprstream_core.telemetry import Event
+
+hookspec = pluggy.HookspecMarker("hyprstream")
+
+
+@hookspec
+def hyprstream_architectures() -> Iterable[Architecture]:
+    """Model families that can be served and trained.
+
+    Example::
+
+        @hookimpl
+        def hyprstream_architectures():
+            yield Architecture(
+                name="qwen3",
+                hf_architectures=("Qwen3ForCausalLM",),
+                model_types=("qwen3",),
+                load="hyprstream_qwen.qwen3:Qwen3",
+            )
+
+    Called in: the engine process, when a model is loaded; the registry, when one is inspected.
+    Combine: by name; a duplicate name is an error.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def hyprstream_device_backends() -> Iterable[DeviceBackend]:
+    """Hardware targets: how tensors are placed, packed, attended over and sampled from.
+
+    Example::
+
+        @hookimpl
+        def hyprstream_device_backends():
+            yield DeviceBackend("cuda", probe="hyprstream_cuda:probe", load="hyprstream_cuda.backend:Cuda")
+
+    Called in: the engine process, once, before the first model is loaded.
+    Combine: the configured ``engine.device``, else the best ``probe()`` score.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def hyprstream_storage_filters() -> Iterable[StorageFilter]:
+    """Kinds of pointer files that stand in git for large content.
+
+    Example::
+
+        @hookimpl
+        def hyprstream_storage_filters():
+            yield StorageFilter("lfs", sniff=b"version https://git-lfs", load="my_lfs:Lfs")
+
+    Called in: the model store, when a tree is checked out.
+    Combine: by the longest matching ``sniff`` prefix; a duplicate name is an error.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def hyprstream_worktree_drivers() -> Iterable[WorktreeDriver]:
+    """Ways to fill a worktree with large files that are already in the store.
+
+    Example::
+
+        @hookimpl
+        def hyprstream_worktree_drivers():
+            yield WorktreeDriver("reflink", load="hyprstream_core.builtin.worktree:Reflink")
+
+    Called in: the model store, when a worktree is made.
+    Combine: the configured ``clone.worktree_driver``, else the best ``probe()`` on the target file system.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def hyprstream_git_transports() -> Iterable[GitTransport]:
+    """URL schemes that ``hyprstream clone`` can fetch from.
+
+    Example::
+
+        @hookimpl
+        def hyprstream_git_transports():
+            yield GitTransport("demo", schemes=("demo",), load="hyprstream_demo.transport:DemoTransport")
+
+    Called in: the model store, when a remote is contacted.
+    Combine: by URL scheme; two transports for one scheme are an error.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def hyprstream_rpc_transports() -> Iterable[RpcTransport]:
+    """Endpoint schemes over which services talk.
+
+    Example::
+
+        @hookimpl
+        def hyprstream_rpc_transports():
+            yield RpcTransport("ipc", schemes=("ipc",), load="hyprstream_core.builtin.rpc:Ipc")
+
+    Called in: RPC servers and clients, when they bind or connect.
+    Combine: by endpoint scheme; two transports for one scheme are an error.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def hyprstream_services() -> Iterable[Service]:
+    """Services that can run as a task, a thread or a process.
+
+    Example::
+
+        @hookimpl
+        def hyprstream_services():
+            yield Service("registry", load="hyprstream_core.services.registry:RegistryService")
+
+    Called in: the supervisor, at start-up.
+    Combine: by name; a duplicate name is an error.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def hyprstream_response_formats() -> Iterable[ResponseFormat]:
+    """Markup in which a model family writes reasoning and tool calls.
+
+    Example::
+
+        @hookimpl
+        def hyprstream_response_formats():
+            yield ResponseFormat("hermes", detect=("<tool_call>",), load="hyprstream_qwen.response:HermesParser")
+
+    Called in: the front, once per model commit, with its chat template.
+    Combine: the format with the most ``detect`` strings that all occur in the template.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def hyprstream_commands() -> Iterable[Command]:
+    """Verbs of the ``hyprstream`` command line.
+
+    Example::
+
+        @hookimpl
+        def hyprstream_commands():
+            yield Command("server", help="Serve the HTTP API.", load="hyprstream_api.command:server")
+
+    Called in: the command line, at start; the click command itself is imported when it runs.
+    Combine: by name; a duplicate name is an error.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def hyprstream_settings() -> Iterable[Settings]:
+    """A plugin's own configuration section.
+
+    Example::
+
+        class DemoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+            cache_dir: str = ""
+            '''Where the demo repository is unpacked.'''
+
+        @hookimpl
+        def hyprstream_settings():
+            yield Settings("demo", DemoSettings)
+
+    Called in: configuration, after the plugins are loaded.
+    Combine: by name; a duplicate name is an error.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def hyprstream_observe(event: Event) -> None:
+    """Something happened: a model was cloned or loaded, a request finished. Must return quickly.
+
+    Example::
+
+        @hookimpl
+        def hyprstream_observe(event):
+            if event.name == "model.loaded":
+                print(event.fields["model"])
+
+    Called in: every process, after the fact.
+    Combine: all are called; an exception is logged, never raised.
+    """
+    raise AssertionError("specification only")

@@ -1,0 +1,107 @@
+"""Storage: filters that stand for large content by pointers in git, and drivers that fill worktrees."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Progress = Callable[[str, int, int | None], None]
+"""``progress(phase, done_bytes, total_bytes_or_None)``; called often, must return quickly."""
+
+
+@dataclass(frozen=True)
+class StorageFilter:
+    """A kind of pointer file. ``sniff`` is the exact prefix by which a blob is recognised as one;
+    ``load`` names a :class:`ContentFilter`."""
+
+    name: str
+    sniff: bytes
+    load: str
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """Content that lives outside git: its sha256 (64 lower-case hex digits) and size in bytes."""
+
+    oid: str
+    size: int
+
+
+@dataclass(frozen=True)
+class RemoteSource:
+    """Where content may be fetched from: the remote's git URL, and the batch endpoint that its transport named
+    (an ``http(s)`` URL, or a directory of objects for local remotes), or None to derive one."""
+
+    url: str
+    endpoint: str | None = None
+
+
+class ContentFilter(ABC):
+    """Fetches the content behind pointers. Core verifies sha256 and size of every byte that arrives
+    before it is visible, whatever the implementation does."""
+
+    @abstractmethod
+    def parse(self, blob: bytes) -> Pointer:
+        """Read a pointer blob.
+
+        Raises:
+            BadObject: the blob starts like a pointer but is not a well-formed one.
+        """
+
+    @abstractmethod
+    def fetch(self, pointers: Sequence[Pointer], source: RemoteSource, write: Callable[[Pointer], ContentSink]) -> None:
+        """Fetch every pointer's content, each into its own ``write(pointer)``.
+
+        Raises:
+            RemoteError: the remote refused, failed, or does not have an object.
+        """
+
+
+class ContentSink(ABC):
+    """Receives one object's bytes in order. Committed only if length and digest are right."""
+
+    @abstractmethod
+    def __enter__(self) -> ContentSink: ...
+
+    @abstractmethod
+    def __exit__(self, *exc: object) -> None:
+        """On success verify and publish atomically; on an exception keep nothing visible."""
+
+    @abstractmethod
+    def write(self, chunk: bytes) -> None:
+        """Append ``chunk``.
+
+        Raises:
+            BadObject: more bytes than the pointer announced.
+            DiskFull: no space left.
+        """
+
+
+@dataclass(frozen=True)
+class WorktreeDriver:
+    """A way to fill a worktree from read-only blobs. ``load`` names a :class:`Materialiser`."""
+
+    name: str
+    load: str
+
+
+class Materialiser(ABC):
+    """Makes ``target`` hold the bytes of a read-only ``blob`` on the same store."""
+
+    @abstractmethod
+    def probe(self, directory: Path) -> int:
+        """How well this works on ``directory``'s file system: 0 is not at all, more is better."""
+
+    @abstractmethod
+    def materialise(self, blob: Path, target: Path) -> None:
+        """Create ``target`` (must not exist) with ``blob``'s content.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+
+    @abstractmethod
+    def saved_bytes(self, path: Path) -> int:
+        """Bytes of ``path`` that share storage with another file."""

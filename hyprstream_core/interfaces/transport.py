@@ -1,0 +1,70 @@
+"""Transports: how git and RPC reach another place, chosen by URL scheme."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dulwich.client import GitClient
+
+
+@dataclass(frozen=True)
+class GitTransport:
+    """Speaks git for ``schemes`` (without ``://``). ``load`` names a :class:`Transport`."""
+
+    name: str
+    schemes: tuple[str, ...]
+    load: str
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A git remote, ready to be asked: a dulwich client and the path to give it.
+
+    ``content`` is where large files are: an ``http(s)`` LFS endpoint, a local directory in git-lfs's
+    object layout (``aa/bb/<oid>``), or None when it should be derived from the URL.
+    """
+
+    client: GitClient
+    path: str
+    content: str | None = None
+
+
+class Transport(ABC):
+    """Turns a URL into a :class:`Connection`."""
+
+    @abstractmethod
+    def connect(self, url: str, timeout: float) -> Connection:
+        """Prepare to talk to ``url``; every network wait is bounded by ``timeout`` seconds.
+
+        Raises:
+            RemoteError: the URL is not usable, or the place does not answer.
+        """
+
+
+@dataclass(frozen=True)
+class RpcTransport:
+    """Carries RPC for endpoint ``schemes``. ``load`` names an :class:`RpcLink`."""
+
+    name: str
+    schemes: tuple[str, ...]
+    load: str
+
+
+class RpcLink(ABC):
+    """Prepares an endpoint for binding; ZeroMQ does the carrying."""
+
+    @abstractmethod
+    def prepare_bind(self, endpoint: str) -> None:
+        """Make ``endpoint`` safe to bind: private directory, exclusive lock.
+
+        Raises:
+            Conflict: another live process serves it.
+            Unavailable: it must not be bound (a public address without keys, a foreign directory).
+        """
+
+    @abstractmethod
+    def release(self, endpoint: str) -> None:
+        """Undo :meth:`prepare_bind` after the socket is closed."""

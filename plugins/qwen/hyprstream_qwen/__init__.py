@@ -1,0 +1,3 @@
+"""Plugin for hyprstream."""
+
+api_version = "1.0"
