@@ -1,3 +1,21 @@
-"""Plugin for hyprstream."""
+"""The Qwen families: what this plugin provides, named lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hyprstream_core import hookimpl
+from hyprstream_core.interfaces.model import Architecture
 
 api_version = "1.0"
+
+
+@hookimpl
+def hyprstream_architectures() -> Iterator[Architecture]:
+    """Qwen3 dense."""
+    yield Architecture(
+        name="qwen3",
+        hf_architectures=("Qwen3ForCausalLM",),
+        model_types=("qwen3",),
+        load="hyprstream_qwen.qwen3:Qwen3",
+    )
