@@ -64,8 +64,8 @@ class TorchOps:
         """``silu(gate) * up``."""
         return F.silu(gate) * up
 
-    def attention(self, layer: int, q_THE: Tensor, k_TKE: Tensor, v_TKE: Tensor, step: Step) -> Tensor:
-        """Causal attention inside each document of a :class:`PackedStep`; runs of equally long documents are
+    def attention(self, layer: int, q_THE: Tensor, k_TKE: Tensor, v_TKE: Tensor, step: Step) -> Tensor:  # noqa: ARG002
+        """Causal attention (no cache, so ``layer`` does not matter) inside each document of a :class:`PackedStep`; runs of equally long documents are
         computed as one batch."""
         if not isinstance(step, PackedStep):
             raise TypeError(f"TorchOps.attention needs a PackedStep, got {type(step).__name__}")

@@ -1,0 +1,121 @@
+"""The header of a safetensors file, read strictly: a lying file is refused before anything is allocated.
+
+Format: https://huggingface.co/docs/safetensors (8-byte little-endian header length, JSON, data). The rules
+are the reference implementation's, plus one it lacks: no name may occur twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyprstream_core.config import Limits
+from hyprstream_core.errors import WeightsError
+
+ITEM_BYTES: Mapping[str, int] = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+}
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor of a file: ``offset`` and ``num_bytes`` are from the start of the file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    num_bytes: int
+
+    @property
+    def num_elements(self) -> int:
+        """Product of the shape."""
+        return math.prod(self.shape)
+
+
+def read_header(path: Path, limits: Limits) -> dict[str, TensorEntry]:
+    """The tensors of a safetensors file by name, in file order.
+
+    Raises:
+        WeightsError: the header is too long, malformed, or does not cover the file exactly; names the
+            file and, where there is one, the tensor.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length == 0 or length > size - 8:
+            raise _bad(path, f"a header of {length} bytes does not fit in a file of {size}")
+        if length > limits.safetensors_header_bytes:
+            raise _bad(path, f"header of {length} bytes, at most {limits.safetensors_header_bytes} are read")
+        raw = _parse(path, file.read(length))
+    raw.pop("__metadata__", None)
+    if len(raw) > limits.safetensors_tensors:
+        raise _bad(path, f"{len(raw)} tensors, at most {limits.safetensors_tensors} are read")
+    entries = [_entry(path, name, value, 8 + length) for name, value in raw.items()]
+    end = 8 + length
+    for entry in sorted(entries, key=lambda e: (e.offset, e.num_bytes)):
+        if entry.offset != end:
+            kind = "overlaps" if entry.offset < end else "leaves a hole after"
+            raise _bad(path, f"tensor {entry.name!r} {kind} what comes before it")
+        end += entry.num_bytes
+    if end != size:
+        raise _bad(path, f"tensors end at byte {end}, the file at {size}")
+    return {entry.name: entry for entry in entries}
+
+
+def _parse(path: Path, header: bytes) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) != len(pairs):
+            names = [name for name, _ in pairs]
+            raise _bad(path, f"{next(n for n in names if names.count(n) > 1)!r} occurs twice in the header")
+        return table
+
+    try:
+        raw = json.loads(header.decode("utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise _bad(path, f"the header is not JSON: {type(error).__name__}") from None
+    if not isinstance(raw, dict):
+        raise _bad(path, "the header is not a JSON object")
+    return raw
+
+
+def _entry(path: Path, name: str, value: Any, data_start: int) -> TensorEntry:
+    if not isinstance(value, dict) or value.get("dtype") not in ITEM_BYTES:
+        dtype = value.get("dtype") if isinstance(value, dict) else value
+        raise _bad(path, f"tensor {name!r} has dtype {dtype!r}; known: {', '.join(ITEM_BYTES)}")
+    shape, offsets = value.get("shape"), value.get("data_offsets")
+    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2:
+        raise _bad(path, f"tensor {name!r} has shape {shape!r} and offsets {offsets!r}")
+    wanted = math.prod(shape) * ITEM_BYTES[value["dtype"]]
+    if offsets[1] - offsets[0] != wanted:
+        raise _bad(path, f"tensor {name!r} of shape {shape} needs {wanted} bytes, has {offsets[1] - offsets[0]}")
+    return TensorEntry(name, value["dtype"], tuple(shape), data_start + offsets[0], wanted)
+
+
+def _counts(value: Any) -> bool:
+    """A list of at most 64 integers that are not negative."""
+    return (
+        isinstance(value, list)
+        and len(value) <= 64
+        and all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63 for n in value)
+    )
+
+
+def _bad(path: Path, message: str) -> WeightsError:
+    return WeightsError(f"{path.name}: {message}", remedy="fetch the file again, or ask its publisher")
