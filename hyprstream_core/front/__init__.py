@@ -1,1 +1,29 @@
+"""What the API, ``infer`` and ``chat`` share: render, tokenise, submit, detokenise, parse."""
 
+from hyprstream_core.front.answer import Answer
+from hyprstream_core.front.front import Front
+from hyprstream_core.front.records import (
+    ChatPrompt,
+    Choice,
+    Delta,
+    Options,
+    TextPrompts,
+    Timing,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+
+__all__ = [
+    "Answer",
+    "ChatPrompt",
+    "Choice",
+    "Delta",
+    "Front",
+    "Options",
+    "TextPrompts",
+    "Timing",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+]
