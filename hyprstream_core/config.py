@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -238,11 +238,19 @@ class Configuration:
         }
 
 
-def resolve(sources: Sources, sections: Mapping[str, type[Struct]] | None = None) -> Configuration:
+def section_env(name: str) -> str:
+    """What the environment names of plugin ``name``'s own settings start with: ``HYPRSTREAM_DEMO_``."""
+    return f"{PREFIX}{name.upper().replace('-', '_')}_"
+
+
+def resolve(
+    sources: Sources, sections: Mapping[str, type[Struct]] | None = None, absent: Collection[str] = ()
+) -> Configuration:
     """Combine all sources into one configuration.
 
     ``sections`` are the plugins' own structs by name. With None (the first of two passes: the list of
     plugins is itself a setting) keys that may belong to a plugin are left alone instead of refused.
+    So are those of ``absent``: plugins that are installed but not loaded, whose keys nobody can check.
 
     Raises:
         ConfigError: an unknown key, or a value that its key does not allow; names key, source and
@@ -250,13 +258,14 @@ def resolve(sources: Sources, sections: Mapping[str, type[Struct]] | None = None
     """
     keys = {k.name: k for k in keys_of(Settings)}
     for name, struct in (sections or {}).items():
-        keys |= {k.name: k for k in keys_of(struct, f"plugins.{name}.", f"{PREFIX}{name.upper().replace('-', '_')}_")}
+        keys |= {k.name: k for k in keys_of(struct, f"plugins.{name}.", section_env(name))}
     found: dict[str, tuple[str, Any]] = {
         name: ("default", path) for name, path in default_paths(sources.env, sources.uid).items()
     }
-    found |= _from_file(sources, keys, strict=sections is not None)
-    found |= _from_env(sources, keys, strict=sections is not None)
-    found |= {name: (f"flag {flag}", value) for name, (flag, value) in sources.flags.items()}
+    strict = sections is not None
+    found |= _from_file(sources, keys, strict=strict, absent=absent)
+    found |= _from_env(sources, keys, strict=strict, absent=absent)
+    found |= _from_flags(sources, keys, strict=strict, absent=absent)
     values = {name: _convert(keys[name], origin, value) for name, (origin, value) in found.items()}
     return Configuration(
         settings=_build(Settings, "", values),
@@ -265,34 +274,55 @@ def resolve(sources: Sources, sections: Mapping[str, type[Struct]] | None = None
     )
 
 
-def _from_file(sources: Sources, keys: Mapping[str, Key], *, strict: bool) -> dict[str, tuple[str, Any]]:
-    found: dict[str, tuple[str, Any]] = {}
+Found = dict[str, tuple[str, Any]]
+"""Key → where its value comes from, and the value."""
+
+
+def _from_file(sources: Sources, keys: Mapping[str, Key], *, strict: bool, absent: Collection[str]) -> Found:
+    origin = f"file {sources.file_name}"
+    found: Found = {}
 
     def walk(table: Mapping[str, Any], prefix: str) -> None:
         for name, value in table.items():
             key = f"{prefix}{name}"
             if key in keys:
-                found[key] = (f"file {sources.file_name}", value)
+                found[key] = (origin, value)
             elif isinstance(value, Mapping) and any(k.startswith(f"{key}.") for k in keys):
                 walk(value, f"{key}.")
-            elif strict or not (isinstance(value, Mapping) and prefix == "plugins."):
-                raise _unknown(key, f"file {sources.file_name}", list(keys))
+            elif not (isinstance(value, Mapping) and _may_be_a_plugins(key, strict=strict, absent=absent)):
+                raise _unknown(key, origin, list(keys))
 
     walk(sources.file, "")
     return found
 
 
-def _from_env(sources: Sources, keys: Mapping[str, Key], *, strict: bool) -> dict[str, tuple[str, Any]]:
+def _from_env(sources: Sources, keys: Mapping[str, Key], *, strict: bool, absent: Collection[str]) -> Found:
     by_env = {k.env: k for k in keys.values()}
-    found: dict[str, tuple[str, Any]] = {}
+    found: Found = {}
     for name, value in sorted(sources.env.items()):
         if not name.startswith(PREFIX) or name in NOT_KEYS:
             continue
         if key := by_env.get(name):
             found[key.name] = (f"env {name}", _split_list(key, value))
-        elif strict:
+        elif strict and not name.startswith(tuple(map(section_env, absent))):
             raise _unknown(name, "the environment", list(by_env))
     return found
+
+
+def _from_flags(sources: Sources, keys: Mapping[str, Key], *, strict: bool, absent: Collection[str]) -> Found:
+    found: Found = {}
+    for name, (flag, value) in sources.flags.items():
+        if name in keys:
+            found[name] = (f"flag {flag}", value)
+        elif not _may_be_a_plugins(name, strict=strict, absent=absent):
+            raise _unknown(name, f"flag {flag}", list(keys))
+    return found
+
+
+def _may_be_a_plugins(key: str, *, strict: bool, absent: Collection[str]) -> bool:
+    """Whether ``key``, which is none of ours, is the business of a plugin that is not loaded (yet)."""
+    root, _, rest = key.partition(".")
+    return root == "plugins" and bool(rest) and (not strict or rest.split(".")[0] in absent)
 
 
 def _split_list(key: Key, value: str) -> Any:

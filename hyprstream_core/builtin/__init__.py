@@ -2,4 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from hyprstream_core import hookimpl
+from hyprstream_core.builtin.commands import COMMANDS
+from hyprstream_core.interfaces.command import Command
+
 api_version = "1.0"
+
+
+@hookimpl
+def hyprstream_commands() -> Iterable[Command]:
+    """The verbs of core."""
+    yield from COMMANDS

@@ -1,1 +1,1 @@
-
+"""The ``hyprstream`` command line: ``main`` and one file per verb."""

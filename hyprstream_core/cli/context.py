@@ -1,0 +1,85 @@
+"""What a verb runs with: environment, file and flags read once, plugins and settings made on demand.
+
+This is the only place of core that reads the environment. Configuration takes two passes, because the
+list of plugins is a setting, and the plugins' own settings are known only when they are loaded.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hyprstream_core import plugins as plugin_loader
+from hyprstream_core.config import Configuration, Settings, Sources, default_file, resolve
+from hyprstream_core.errors import ConfigError
+from hyprstream_core.plugins import Plugins
+
+CONFIG_FILE_BYTES = 2**20
+
+
+class Context:
+    """One run of the command line; implements :class:`~hyprstream_core.interfaces.command.Invocation`."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.env = env
+        self.flags: dict[str, tuple[str, Any]] = {}
+        self.config_file: Path | None = None
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Environment, configuration file and global flags."""
+        path, table = self._read_file()
+        return Sources(env=self.env, file=table, file_name=str(path), flags=self.flags)
+
+    @cached_property
+    def plugins(self) -> Plugins:
+        """The plugins that the configuration allows."""
+        return plugin_loader.discover(resolve(self.sources).settings.plugins)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Core's settings without a verb's own flags."""
+        return self.configure().settings
+
+    def configure(self, flags: Mapping[str, tuple[str, Any]] | None = None) -> Configuration:
+        """The whole configuration, with a verb's own ``flags`` on top; see :class:`Invocation`."""
+        given = {key: (flag, value) for key, (flag, value) in (flags or {}).items() if value is not None}
+        source = self.sources
+        sources = Sources(env=source.env, file=source.file, file_name=source.file_name, flags={**source.flags, **given})
+        return resolve(
+            sources,
+            {section.name: section.struct for section in self.plugins.settings()},
+            absent=[state.name for state in self.plugins.states if state.state != "ok"],
+        )
+
+    def start_logging(self) -> None:
+        """Configure logging for this process by the settings ``log.level`` and ``log.format``."""
+        from hyprstream_core.telemetry import setup_logging
+
+        setup_logging(self.settings.log.level, self.settings.log.format)
+
+    def _read_file(self) -> tuple[Path, dict[str, Any]]:
+        named = self.config_file or (Path(self.env["HYPRSTREAM_CONFIG"]) if self.env.get("HYPRSTREAM_CONFIG") else None)
+        path = named or default_file(self.env)
+        try:
+            with path.open("rb") as stream:
+                content = stream.read(CONFIG_FILE_BYTES + 1)
+        except FileNotFoundError:
+            if named:
+                raise ConfigError(
+                    f"configuration file {path} does not exist", code="config.no_file", remedy="name an existing file"
+                ) from None
+            return path, {}
+        except OSError as error:
+            raise ConfigError(f"configuration file {path} cannot be read: {error.strerror}") from None
+        if len(content) > CONFIG_FILE_BYTES:
+            raise ConfigError(f"configuration file {path} is larger than {CONFIG_FILE_BYTES} bytes")
+        try:
+            return path, tomllib.loads(content.decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"configuration file {path} is not TOML: {error}", code="config.bad_file", remedy="mend the file"
+            ) from None

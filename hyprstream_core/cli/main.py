@@ -1,0 +1,141 @@
+"""The ``hyprstream`` command: finds verbs through the ``hyprstream_commands`` hook, reports errors.
+
+A verb's module is imported when the verb runs or its own help is asked for; the list of verbs comes
+from the records alone. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from hyprstream_core import __version__
+from hyprstream_core.cli.context import Context
+from hyprstream_core.cli.options import global_options
+from hyprstream_core.cli.output import emit_error, silence_stdout
+from hyprstream_core.errors import HyprstreamError, InternalError
+from hyprstream_core.interfaces.command import Command
+from hyprstream_core.plugins import PACKAGES, load
+
+INTERRUPTED = 130
+
+
+class Verbs(click.Group):
+    """Looks verbs up among the records that plugins yield."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all verbs."""
+        return sorted(_records(ctx))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The click command of one verb, imported now."""
+        record = _records(ctx).get(cmd_name)
+        if record is None:
+            return None
+        command = load(record.load)
+        if not isinstance(command, click.Command):
+            raise InternalError(f"{record.load!r} of verb {cmd_name!r} is not a click command")
+        command.name = cmd_name
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As in click, but an unknown verb says what is close to it or what to install."""
+        if args and args[0] not in _records(ctx) and not args[0].startswith("-"):
+            raise click.UsageError(_unknown(args[0], list(_records(ctx))), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs, from the records alone."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, record.help) for name, record in sorted(_records(ctx).items())])
+
+
+def _records(ctx: click.Context) -> dict[str, Command]:
+    context: Context = ctx.obj
+    return {record.name: record for record in context.plugins.commands()}
+
+
+def _unknown(verb: str, known: Sequence[str]) -> str:
+    if package := PACKAGES.get(verb):
+        return f"verb {verb!r} needs a plugin that is not installed or not loaded: pip install {package}"
+    close = difflib.get_close_matches(verb, known, n=3)
+    return f"no verb {verb!r}; " + (f"did you mean: {', '.join(close)}?" if close else "see: hyprstream --help")
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="hyprstream VERB --help explains one verb, with examples.",
+)
+@global_options
+@click.version_option(__version__, prog_name="hyprstream")
+def cli() -> None:
+    """Large language models that live in git: clone, serve and ask any branch, tag or commit."""
+
+
+def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run one command line and return its exit code; errors are printed, never raised."""
+    as_json = "--json" in arguments
+    context = Context(env)
+    try:
+        result: Any = cli.main(list(arguments), "hyprstream", standalone_mode=False, obj=context)
+    except HyprstreamError as error:
+        _trace_when_debugging(env)
+        emit_error(error, as_json=as_json, env=env)
+        return 1
+    except click.UsageError as error:
+        _report_usage(error, as_json=as_json, env=env)
+        return 2
+    except click.ClickException as error:
+        emit_error(HyprstreamError(error.format_message()), as_json=as_json, env=env)
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        silence_stdout()
+        return 1
+    except Exception as error:
+        _trace_when_debugging(env)
+        emit_error(_defect(error), as_json=as_json, env=env)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _report_usage(error: click.UsageError, *, as_json: bool, env: Mapping[str, str]) -> None:
+    verb = error.ctx.command_path if error.ctx else "hyprstream"
+    emit_error(
+        HyprstreamError(error.format_message(), code="usage", remedy=f"see: {verb} --help"), as_json=as_json, env=env
+    )
+
+
+def _defect(error: Exception) -> InternalError:
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return InternalError(f"{error.strerror}{where}", code="os.failed")
+    return InternalError(
+        f"a defect in hyprstream: {type(error).__name__}: {error}",
+        remedy="please report it with the output of the same command under HYPRSTREAM_LOG=debug",
+    )
+
+
+def _trace_when_debugging(env: Mapping[str, str]) -> None:
+    if env.get("HYPRSTREAM_LOG", "").lower() == "debug":
+        traceback.print_exc(file=sys.stderr)
+
+
+def main() -> None:
+    """Entry point of the ``hyprstream`` program."""
+    code = run(sys.argv[1:], os.environ)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+    sys.exit(code)
