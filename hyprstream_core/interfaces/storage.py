@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hyprstream_core.config import Limits
+
 Progress = Callable[[str, int, int | None], None]
 """``progress(phase, done_bytes, total_bytes_or_None)``; called often, must return quickly."""
 
@@ -40,7 +42,12 @@ class RemoteSource:
 
 class ContentFilter(ABC):
     """Fetches the content behind pointers. Core verifies sha256 and size of every byte that arrives
-    before it is visible, whatever the implementation does."""
+    before it is visible, whatever the implementation does. Made by core with the seconds that a remote
+    may stay silent, and the ``limits`` that hold for everything read."""
+
+    def __init__(self, timeout: float = 60.0, limits: Limits | None = None) -> None:
+        self.timeout = timeout
+        self.limits = limits or Limits()
 
     @abstractmethod
     def parse(self, blob: bytes) -> Pointer:

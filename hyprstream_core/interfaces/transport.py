@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hyprstream_core.config import Limits
+
 if TYPE_CHECKING:
     from dulwich.client import GitClient
 
@@ -33,7 +35,10 @@ class Connection:
 
 
 class Transport(ABC):
-    """Turns a URL into a :class:`Connection`."""
+    """Turns a URL into a :class:`Connection`. Made by core with the ``limits`` that hold for everything read."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
 
     @abstractmethod
     def connect(self, url: str, timeout: float) -> Connection:

@@ -1,1 +1,28 @@
+"""The model store: models are git repositories, and this package knows nothing but their bytes.
 
+How it is used (``hyprstream_core.services.store.open_store`` composes a store from settings and plugins)::
+
+    from hyprstream_core.services.store import open_store
+
+    store = open_store(settings, plugins)
+    model = store.clone("https://host/org/Qwen3-0.6B", progress=lambda phase, done, total: None)
+    model.name, model.uuid, model.default_branch        # "qwen3-0.6b", "0b5e…", "main"
+
+    for worktree in store.models():                     # one entry per branch worktree
+        print(worktree.id, worktree.oid, worktree.path)  # "qwen3-0.6b:main", 40 hex digits, a folder
+
+    resolved = store.resolve("qwen3-0.6b:v1.0")         # branch, tag, full or short commit, or just the name
+    folder = store.snapshot(resolved)                   # read-only files of exactly resolved.commit
+    info = store.worktree_info("qwen3-0.6b", "main")    # driver, bytes and bytes shared, measured
+    store.remove("qwen3-0.6b")
+
+Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, ambiguity), ``ModelNotFound``,
+``Conflict`` (name taken, lock held, uncommitted changes), ``UnsafeTree``, ``BadObject``, ``RemoteError``, ``DiskFull``.
+
+Where things are, bottom up: ``refs`` (names), ``model`` (records), ``layout`` (paths), ``durable``, ``locks``,
+``staging`` (crash safety), ``pack``, ``gitdir``, ``tree`` (git's bytes, checked), ``objects``, ``content`` (large
+files), ``checkout``, ``worktrees``, ``views`` (files on disk), ``registry``, ``remote``, ``clone``, ``resolve``, and
+``store``, the face of it all.
+"""
+
+from __future__ import annotations

@@ -1,0 +1,98 @@
+"""What the store answers with: models, worktrees, resolved references. Plain frozen records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["branch", "remote", "tag", "commit"]
+"""What a reference turned out to be; "remote" is a branch of the remote that has no local branch."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One registered model. Times are Unix seconds."""
+
+    name: str
+    uuid: str
+    url: str
+    """Where it was cloned from, without credentials."""
+    default_branch: str
+    """The branch that the remote's HEAD named when it was cloned."""
+    created_at: float
+    path: Path
+    """The model's folder in the store."""
+
+    @property
+    def git_dir(self) -> Path:
+        """The bare repository."""
+        return self.path / f"{self.path.name}.git"
+
+    def worktrees(self) -> list[Worktree]:
+        """Its worktrees, ordered by branch."""
+        from hyprstream_core.repo.worktrees import list_worktrees
+
+        return list_worktrees(self)
+
+    def branches(self) -> dict[str, str]:
+        """Every branch, of the remote too, with its commit."""
+        from hyprstream_core.repo.resolve import branches
+
+        return branches(self.git_dir)
+
+    def tags(self) -> dict[str, str]:
+        """Every tag of a commit, with that commit."""
+        from hyprstream_core.repo.resolve import tags
+
+        return tags(self.git_dir)
+
+
+@dataclass(frozen=True)
+class Worktree:
+    """A branch of a model, checked out."""
+
+    model: Model
+    branch: str
+    path: Path
+    oid: str
+    """The branch's commit."""
+    driver: str
+    created_at: float
+
+    @property
+    def id(self) -> str:
+        """``model:branch``, as clients name it."""
+        return f"{self.model.name}:{self.branch}"
+
+
+@dataclass(frozen=True)
+class WorktreeInfo:
+    """A worktree, measured. ``apparent_bytes`` = ``own_bytes`` + ``saved_bytes``."""
+
+    path: Path
+    branch: str
+    oid: str
+    driver: str
+    created_at: float
+    apparent_bytes: int
+    """Sum of the sizes of its files."""
+    own_bytes: int
+    """Bytes that would be freed, or are not shared with anything else."""
+    saved_bytes: int
+    """Bytes that share storage with an earlier user of the same content."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A reference, resolved to exactly one commit."""
+
+    model: Model
+    ref: str | None
+    """Full name of the git reference (``refs/tags/v1``); None when a commit was named."""
+    kind: Kind
+    commit: str
+    """Full id of the commit; annotated tags are peeled."""
+
+    def __str__(self) -> str:
+        return f"{self.model.name}:{self.commit}"

@@ -1,0 +1,98 @@
+"""The plugins' parts that a store is made of: transports, content filters, worktree drivers.
+
+This package does not know the plugin system: it is given records, and a function that imports what they name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from hyprstream_core.config import Limits
+from hyprstream_core.errors import ConfigError, RemoteError
+from hyprstream_core.interfaces.storage import ContentFilter, Materialiser, StorageFilter, WorktreeDriver
+from hyprstream_core.interfaces.transport import GitTransport, Transport
+
+
+class Parts:
+    """Records, and the objects they name, each made when it is first needed."""
+
+    def __init__(
+        self,
+        *,
+        transports: Iterable[GitTransport],
+        filters: Iterable[StorageFilter],
+        drivers: Iterable[WorktreeDriver],
+        load: Callable[[str], Any],
+        limits: Limits | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        """``load`` turns ``"module:attribute"`` into the class; ``timeout`` (seconds) and ``limits`` are handed on."""
+        self._transports = {scheme: record for record in transports for scheme in record.schemes}
+        self._filters = sorted(filters, key=lambda record: -len(record.sniff))
+        self._drivers = {record.name: record for record in drivers}
+        self._load = load
+        self._limits = limits or Limits()
+        self._timeout = timeout
+        self._made: dict[str, Any] = {}
+
+    def _make(self, path: str, kind: type[Any], *arguments: object) -> Any:
+        if path not in self._made:
+            part = self._load(path)(*arguments)
+            if not isinstance(part, kind):
+                raise TypeError(f"{path} is a {type(part).__name__}, expected a {kind.__name__}")
+            self._made[path] = part
+        return self._made[path]
+
+    def transport(self, scheme: str) -> Transport:
+        """Who speaks git for ``scheme``.
+
+        Raises:
+            RemoteError: nobody does (code ``url.scheme``).
+        """
+        record = self._transports.get(scheme)
+        if record is None:
+            raise RemoteError(
+                f"nothing installed can fetch {scheme}:// URLs; known: {', '.join(sorted(self._transports)) or 'none'}",
+                code="url.scheme",
+                remedy="install the plugin that provides it; see: hyprstream plugins",
+                param="url",
+            )
+        transport: Transport = self._make(record.load, Transport, self._limits)
+        return transport
+
+    def filter_for(self, head: bytes) -> tuple[str, ContentFilter] | None:
+        """The filter whose pointers start as ``head`` does, with its name, or None for ordinary content."""
+        for record in self._filters:
+            if head.startswith(record.sniff):
+                return record.name, self.filter(record.name)
+        return None
+
+    def filter(self, name: str) -> ContentFilter:
+        """The filter called ``name``."""
+        record = next(r for r in self._filters if r.name == name)
+        content_filter: ContentFilter = self._make(record.load, ContentFilter, self._timeout, self._limits)
+        return content_filter
+
+    def driver(self, name: str, directory: Path) -> tuple[str, Materialiser]:
+        """The worktree driver called ``name`` (or, for "auto", the best one for ``directory``), and its name.
+
+        Raises:
+            ConfigError: it is not installed, or does not work on ``directory``'s file system.
+        """
+        made = {n: self._driver(n) for n in ([name] if name in self._drivers else self._drivers)}
+        scores = {n: driver.probe(directory) for n, driver in made.items()}
+        best = max(scores, key=lambda n: (scores[n], n), default=None)
+        if name not in ("auto", best) or best is None or scores[best] <= 0:
+            usable = ", ".join(sorted(n for n, score in scores.items() if score > 0)) or "none"
+            raise ConfigError(
+                f"worktree driver {name!r} is not available on the file system of {directory}; usable: {usable}",
+                remedy='set clone.worktree_driver to "auto"',
+                param="clone.worktree_driver",
+            )
+        return best, made[best]
+
+    def _driver(self, name: str) -> Materialiser:
+        driver: Materialiser = self._make(self._drivers[name].load, Materialiser)
+        return driver
