@@ -1,0 +1,50 @@
+"""``hyprstream clone``: fetch a model from a git remote."""
+
+from __future__ import annotations
+
+import click
+
+from hyprstream_core.cli.context import Context
+from hyprstream_core.cli.options import json_option
+from hyprstream_core.cli.output import emit_json
+from hyprstream_core.cli.progress import transfer_progress
+
+
+@click.command()
+@click.argument("url")
+@click.option("--name", metavar="NAME", help="Name of the model; default: the last part of the URL.")
+@click.option("-b", "--branch", metavar="BRANCH", help="Branch to check out; default: the remote's own default.")
+@json_option
+@click.pass_obj
+def clone(context: Context, url: str, name: str | None, branch: str | None, as_json: bool) -> None:
+    """Fetch the model at URL with all its branches and tags, and check out one branch.
+
+    Large files are fetched and verified before anything is visible. A clone that fails or is
+    interrupted leaves no model behind and can simply be repeated.
+
+    \b
+    Examples:
+      hyprstream clone demo://chat
+      hyprstream clone https://huggingface.co/Qwen/Qwen3-0.6B
+      hyprstream clone file:///srv/git/my-model.git --name mine -b experiment
+    """
+    from hyprstream_core.services.store import open_store
+
+    store = open_store(context.settings, context.plugins)
+    with transfer_progress(context.env, quiet=as_json) as progress:
+        model = store.clone(url, name=name, branch=branch, progress=progress)
+    worktree = model.worktrees()[0]
+    if as_json:
+        emit_json(
+            {
+                "name": model.name,
+                "uuid": model.uuid,
+                "url": model.url,
+                "branch": worktree.branch,
+                "commit": worktree.oid,
+                "path": worktree.path,
+                "driver": worktree.driver,
+            }
+        )
+    else:
+        click.echo(f"{worktree.id}  {worktree.oid[:12]}  {worktree.path}")

@@ -1,0 +1,81 @@
+"""Progress of long transfers: bars on a terminal, a line now and then elsewhere, nothing when asked."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from hyprstream_core.cli.output import emit_note, printable, size
+from hyprstream_core.interfaces.storage import Progress
+
+PLAIN_INTERVAL = 5.0
+"""Seconds between two lines of one phase, where there is no terminal."""
+
+
+@contextmanager
+def transfer_progress(env: Mapping[str, str], *, quiet: bool) -> Iterator[Progress]:
+    """What to hand to a function that reports ``(phase, done_bytes, total_bytes or None)``; writes to stderr."""
+    if quiet:
+        yield _silence
+    elif sys.stderr.isatty() and env.get("TERM") != "dumb":
+        with _bars(env) as progress:
+            yield progress
+    else:
+        yield plain_lines(emit_note, time.monotonic)
+
+
+def _silence(_phase: str, _done: int, _total: int | None) -> None:
+    """Progress that nobody wants to see."""
+
+
+def plain_lines(write: Callable[[str], None], clock: Callable[[], float]) -> Progress:
+    """A line when a phase begins or ends, and every few seconds between."""
+    last: dict[str, float] = {}
+    ended: set[str] = set()
+
+    def progress(phase: str, done: int, total: int | None) -> None:
+        now = clock()
+        at_end = total is not None and done >= total
+        if phase in last and not (at_end and phase not in ended) and now - last[phase] < PLAIN_INTERVAL:
+            return
+        if phase in ended and at_end:
+            return
+        last[phase] = now
+        ended.update([phase] if at_end else [])
+        write(f"{phase}: {size(done)} of {size(total)}" if total is not None else f"{phase}: {size(done)}")
+
+    return progress
+
+
+@contextmanager
+def _bars(env: Mapping[str, str]) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True, no_color=bool(env.get("NO_COLOR")))
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=console) as bars:
+
+        def progress(phase: str, done: int, total: int | None) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(printable(phase), total=total)
+            bars.update(tasks[phase], completed=done, total=total)
+
+        yield progress
