@@ -121,6 +121,8 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Weight files in one model."""
     body_bytes: Annotated[int, Meta(ge=1)] = 8 * 2**20
     """Size of a request body."""
+    json_depth: Annotated[int, Meta(ge=1, le=256)] = 64
+    """Levels of nesting in a request body."""
     template_bytes: Annotated[int, Meta(ge=1)] = 64 * 2**10
     """Size of a chat template's source."""
     template_output_bytes: Annotated[int, Meta(ge=1)] = 4 * 2**20
