@@ -147,6 +147,8 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Stop token ids in one request."""
     message_bytes: Annotated[int, Meta(ge=1024)] = 16 * 2**20
     """Size of one RPC message."""
+    message_records: Annotated[int, Meta(ge=1)] = 65_536
+    """Records in one RPC message, those inside others included."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
