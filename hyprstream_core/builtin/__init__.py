@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from hyprstream_core import hookimpl
 from hyprstream_core.builtin.commands import COMMANDS
 from hyprstream_core.interfaces.command import Command
+from hyprstream_core.interfaces.device import DeviceBackend
 
 api_version = "1.0"
 
@@ -15,3 +16,9 @@ api_version = "1.0"
 def hyprstream_commands() -> Iterable[Command]:
     """The verbs of core."""
     yield from COMMANDS
+
+
+@hookimpl
+def hyprstream_device_backends() -> Iterable[DeviceBackend]:
+    """The processor, by torch alone."""
+    yield DeviceBackend("cpu", probe="hyprstream_core.builtin.cpu:probe", load="hyprstream_core.builtin.cpu:CpuBackend")

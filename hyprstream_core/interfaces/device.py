@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from hyprstream_core.interfaces.model import DecoderConfig
+    from hyprstream_core.interfaces.model import CausalLM, DecoderConfig
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,24 @@ class Probe:
     reason: str = ""
 
 
+class Norm(Protocol):
+    """A norm's parameters."""
+
+    @property
+    def weight(self) -> Tensor:
+        """Scale, ``[D]``."""
+
+    @property
+    def eps(self) -> float:
+        """Added to the mean square."""
+
+
 class Ops(Protocol):
     """Operations that a family's modules call with the *module*, never with its weight, so that an
     adapter injected around a linear is never bypassed. Training and inference differ only here."""
 
-    def embedding(self, module: nn.Embedding, ids_T: Tensor) -> Tensor: ...
+    def embedding(self, module: nn.Embedding, ids_T: Tensor) -> Tensor:
+        """Rows ``[T, D]`` of the table."""
 
     def linear(self, module: nn.Module, x: Tensor) -> Tensor:
         """``module(x)`` over the last dimension."""
@@ -50,11 +63,11 @@ class Ops(Protocol):
     def linears(self, modules: tuple[nn.Module, ...], x: Tensor) -> tuple[Tensor, ...]:
         """Several linears of one input; a backend may stack their weights."""
 
-    def rms_norm(self, module: nn.Module, x: Tensor) -> Tensor:
+    def rms_norm(self, module: Norm, x: Tensor) -> Tensor:
         """Root mean square norm over the last dimension with ``module.weight`` and ``module.eps``."""
 
-    def add_rms_norm(self, module: nn.Module, residual: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``(residual + x, rms_norm(residual + x))``."""
+    def add_rms_norm(self, module: Norm, residual: Tensor, x: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``(residual + x, rms_norm(residual + x))``; ``x`` None counts as zero."""
 
     def rope(self, x_THE: Tensor, step: Step) -> Tensor:
         """Rotate queries or keys to their positions (half-split convention)."""
@@ -131,7 +144,7 @@ class Backend(ABC):
         """Bytes that may still be allocated."""
 
     @abstractmethod
-    def prepare(self, model: nn.Module, config: DecoderConfig) -> Ops:
+    def prepare(self, model: CausalLM, config: DecoderConfig) -> Ops:
         """Pack the loaded parameters for inference and return the operations that use them."""
 
     @abstractmethod

@@ -7,9 +7,9 @@ V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -71,28 +71,31 @@ class Family(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, config: DecoderConfig) -> torch.nn.Module:
-        """The model with parameters on the ``meta`` device, under Hugging Face's names.
-
-        It is called as ``model(ids_T, step) -> hidden_TD`` and ``model.logits(hidden_RD, step) ->
-        logits_RV``, where ``step`` is a :class:`~hyprstream_core.interfaces.device.Step`.
-        """
+    def build(cls, config: DecoderConfig) -> CausalLM:
+        """The model, also an ``nn.Module``, with parameters on the ``meta`` device under Hugging Face's names."""
 
     @classmethod
-    def tensor_name(cls, config: DecoderConfig, parameter: str) -> str:
+    def tensor_name(cls, config: DecoderConfig, parameter: str) -> str:  # noqa: ARG003 - for families that need it
         """The checkpoint's name for ``parameter``; the same unless the family's files differ."""
         return parameter
 
 
-class CausalLM(ABC):
-    """The calls that :meth:`Family.build`'s module answers (mix it into the ``nn.Module``)."""
+class CausalLM(Protocol):
+    """What :meth:`Family.build` returns: an ``nn.Module`` that answers these calls."""
 
     config: DecoderConfig
 
-    @abstractmethod
+    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """Every parameter by its Hugging Face name, a shared one once."""
+
+    def get_submodule(self, target: str) -> torch.nn.Module:
+        """The module called ``target``."""
+
+    def tie(self) -> None:
+        """Make shared parameters one again, after loading replaced the parameter objects."""
+
     def forward(self, ids_T: torch.Tensor, step: Step) -> torch.Tensor:
         """Final normalised hidden states ``[T, D]`` of token ids ``[T]``."""
 
-    @abstractmethod
     def logits(self, hidden_RD: torch.Tensor, step: Step) -> torch.Tensor:
         """Logits ``[R, V]`` of the chosen rows."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from hyprstream_core.interfaces.model import CausalLM, DecoderConfig
+from hyprstream_core.interfaces.model import DecoderConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,7 +113,7 @@ class Decoder(nn.Module):
         return step.ops.add_rms_norm(self.norm, residual_TD, delta_TD)[1]
 
 
-class DecoderLM(nn.Module, CausalLM):
+class DecoderLM(nn.Module):
     """A decoder with its head. With tied embeddings ``lm_head.weight`` *is* ``model.embed_tokens.weight``."""
 
     def __init__(self, config: DecoderConfig, layers: list[DecoderLayer]) -> None:

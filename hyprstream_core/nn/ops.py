@@ -20,7 +20,7 @@ from hyprstream_core.nn.rope import RopeTable, rotate
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hyprstream_core.nn.blocks import RMSNorm
+    from hyprstream_core.interfaces.device import Norm
 
 
 @dataclass
@@ -45,13 +45,13 @@ class TorchOps:
         """One after the other."""
         return tuple(self.linear(module, x) for module in modules)
 
-    def rms_norm(self, module: RMSNorm, x: Tensor) -> Tensor:
+    def rms_norm(self, module: Norm, x: Tensor) -> Tensor:
         """Normalised in fp32, scaled in ``x``'s dtype (as transformers does)."""
         if x.dtype == torch.float32:
             return F.rms_norm(x, x.shape[-1:], module.weight, module.eps)
         return module.weight * F.rms_norm(x.float(), x.shape[-1:], None, module.eps).to(x.dtype)
 
-    def add_rms_norm(self, module: RMSNorm, residual: Tensor, x: Tensor | None) -> tuple[Tensor, Tensor]:
+    def add_rms_norm(self, module: Norm, residual: Tensor, x: Tensor | None) -> tuple[Tensor, Tensor]:
         """``(residual + x, norm(residual + x))``; with ``x`` None the residual is normalised as it is."""
         total = residual if x is None else residual + x
         return total, self.rms_norm(module, total)
@@ -65,8 +65,8 @@ class TorchOps:
         return F.silu(gate) * up
 
     def attention(self, layer: int, q_THE: Tensor, k_TKE: Tensor, v_TKE: Tensor, step: Step) -> Tensor:  # noqa: ARG002
-        """Causal attention (no cache, so ``layer`` does not matter) inside each document of a :class:`PackedStep`; runs of equally long documents are
-        computed as one batch."""
+        """Causal attention inside each document of a :class:`PackedStep` (no cache: ``layer`` does not matter); runs
+        of equally long documents are computed as one batch."""
         if not isinstance(step, PackedStep):
             raise TypeError(f"TorchOps.attention needs a PackedStep, got {type(step).__name__}")
         group = q_THE.shape[1] // k_TKE.shape[1]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import WeightsError
@@ -108,7 +108,7 @@ def _entry(path: Path, name: str, value: Any, data_start: int) -> TensorEntry:
     return TensorEntry(name, value["dtype"], tuple(shape), data_start + offsets[0], wanted)
 
 
-def _counts(value: Any) -> bool:
+def _counts(value: Any) -> TypeGuard[list[int]]:
     """A list of at most 64 integers that are not negative."""
     return (
         isinstance(value, list)

@@ -19,6 +19,7 @@ from hyprstream_core.errors import WeightsError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hyprstream_core.interfaces.model import CausalLM
     from hyprstream_core.weights.header import TensorEntry
     from hyprstream_core.weights.index import WeightIndex
 
@@ -42,7 +43,7 @@ IGNORED = ("rotary_emb.inv_freq",)
 
 
 def load_into(
-    model: nn.Module, index: WeightIndex, *, tensor_name: Callable[[str], str], tied: bool, dtype: torch.dtype
+    model: CausalLM, index: WeightIndex, *, tensor_name: Callable[[str], str], tied: bool, dtype: torch.dtype
 ) -> None:
     """Give every parameter of ``model`` (on the meta device) its tensor, converted to ``dtype`` where needed.
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from hyprstream_core.interfaces.model import DecoderConfig, Family
 from hyprstream_core.nn.blocks import Attention, DecoderLayer, DecoderLM, GatedMLP
 from hyprstream_core.nn.config import ConfigReader
@@ -35,7 +33,7 @@ class Qwen3(Family):
         return Qwen3Config(**base, attention_bias=read.flag("attention_bias", default=False))
 
     @classmethod
-    def build(cls, config: DecoderConfig) -> nn.Module:
+    def build(cls, config: DecoderConfig) -> DecoderLM:
         """The model on the meta device."""
         bias = isinstance(config, Qwen3Config) and config.attention_bias
         return DecoderLM(
