@@ -8,6 +8,7 @@ from hyprstream_core import hookimpl
 from hyprstream_core.builtin.commands import COMMANDS
 from hyprstream_core.interfaces.command import Command
 from hyprstream_core.interfaces.device import DeviceBackend
+from hyprstream_core.interfaces.service import Service
 
 api_version = "1.0"
 
@@ -22,3 +23,10 @@ def hyprstream_commands() -> Iterable[Command]:
 def hyprstream_device_backends() -> Iterable[DeviceBackend]:
     """The processor, by torch alone."""
     yield DeviceBackend("cpu", probe="hyprstream_core.builtin.cpu:probe", load="hyprstream_core.builtin.cpu:CpuBackend")
+
+
+@hookimpl
+def hyprstream_services() -> Iterable[Service]:
+    """The registry, and the inference engine."""
+    yield Service("registry", load="hyprstream_core.services.registry:RegistryService", default_mode="subprocess")
+    yield Service("inference", load="hyprstream_core.services.inference:InferenceService", default_mode="subprocess")

@@ -21,6 +21,7 @@ from hyprstream_core.nn.ops import TorchOps
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from hyprstream_core.config import EngineSettings
     from hyprstream_core.interfaces.model import CausalLM, DecoderConfig
 
 
@@ -107,6 +108,11 @@ class CpuBackend(Backend):
 
     def __init__(self, threads: int = 0) -> None:
         torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+
+    @classmethod
+    def create(cls, settings: EngineSettings) -> CpuBackend:
+        """With ``engine.threads`` compute threads, 0 for one per core that this process may use."""
+        return cls(settings.threads)
 
     @property
     def device(self) -> torch.device:

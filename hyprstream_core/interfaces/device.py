@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from hyprstream_core.config import EngineSettings
     from hyprstream_core.interfaces.model import CausalLM, DecoderConfig
 
 
@@ -133,6 +134,11 @@ class Backend(ABC):
     """One device. The engine process owns one and calls it from one thread."""
 
     name: str
+
+    @classmethod
+    @abstractmethod
+    def create(cls, settings: EngineSettings) -> Backend:
+        """Open the device. Called once per engine process."""
 
     @property
     @abstractmethod

@@ -41,6 +41,12 @@ class Model:
 
         return branches(self.git_dir)
 
+    def commit_time(self, commit: str) -> int:
+        """When ``commit`` was made, in Unix seconds."""
+        from hyprstream_core.repo.commits import commit_time
+
+        return commit_time(self.git_dir, commit)
+
     def tags(self) -> dict[str, str]:
         """Every tag of a commit, with that commit."""
         from hyprstream_core.repo.resolve import tags

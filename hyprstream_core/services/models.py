@@ -1,0 +1,109 @@
+"""Models in memory: loaded on demand, each commit once, the least recently used idle one making room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hyprstream_core.errors import Overloaded
+from hyprstream_core.services.engine_loop import EngineLoop
+from hyprstream_core.telemetry import logger
+
+if TYPE_CHECKING:
+    from hyprstream_core.engine.loading import LoadedModel
+
+log = logger(__name__)
+
+
+@dataclass
+class Slot:
+    """One commit: loading, then loaded. ``num_users`` requests hold it."""
+
+    loading: asyncio.Task[LoadedModel]
+    num_users: int = 0
+
+
+@dataclass
+class ModelCache:
+    """At most ``capacity`` models. ``load(model, commit)`` blocks and runs in a thread.
+
+    ``on_unload`` sees a model just before it is freed (its counters would be lost otherwise).
+    """
+
+    load: Callable[[str, str], LoadedModel]
+    loop: EngineLoop
+    capacity: int
+    on_unload: Callable[[LoadedModel], None]
+    slots: OrderedDict[str, Slot] = field(default_factory=OrderedDict)
+
+    @property
+    def num_loading(self) -> int:
+        """Loads in progress."""
+        return sum(not slot.loading.done() for slot in self.slots.values())
+
+    def loaded(self) -> dict[str, LoadedModel]:
+        """Commit → model, the least recently used first."""
+        return {c: s.loading.result() for c, s in self.slots.items() if s.loading.done() and _succeeded(s.loading)}
+
+    @asynccontextmanager
+    async def use(self, model: str, commit: str) -> AsyncIterator[LoadedModel]:
+        """Hold ``commit`` in memory for the block, loading it first when needed.
+
+        Raises:
+            Overloaded: every loaded model is in use and there is no room for another.
+            HyprstreamError: whatever loading it raises; the next request tries again.
+        """
+        slot = self.slots.get(commit)
+        if slot is None:
+            await self._make_room()
+            slot = self.slots.setdefault(commit, Slot(asyncio.create_task(self._load(model, commit))))
+        slot.num_users += 1
+        self.slots.move_to_end(commit)
+        try:
+            yield await asyncio.shield(slot.loading)
+        finally:
+            slot.num_users -= 1
+
+    async def _load(self, model: str, commit: str) -> LoadedModel:
+        try:
+            loaded = await asyncio.to_thread(self.load, model, commit)
+        except BaseException:
+            self.slots.pop(commit, None)
+            raise
+        self.loop.add(commit, loaded.engine)
+        return loaded
+
+    async def _make_room(self) -> None:
+        while len(self.slots) >= self.capacity:
+            idle = next((c for c, s in self.slots.items() if s.num_users == 0 and s.loading.done()), None)
+            if idle is None:
+                raise Overloaded(
+                    f"all {self.capacity} loaded models are in use",
+                    remedy="try again later, or raise engine.max_cached_models",
+                    retry_after=5,
+                )
+            await self._unload(idle)
+
+    async def _unload(self, commit: str) -> None:
+        slot = self.slots.pop(commit)
+        if not _succeeded(slot.loading):
+            return
+        await asyncio.wrap_future(self.loop.remove(commit))
+        loaded = slot.loading.result()
+        self.on_unload(loaded)
+        loaded.unload()
+        log.info("model unloaded", commit=commit)
+
+    async def close(self) -> None:
+        """Give up loads in progress. Loaded models go with the process."""
+        for slot in self.slots.values():
+            slot.loading.cancel()
+        await asyncio.gather(*(s.loading for s in self.slots.values()), return_exceptions=True)
+
+
+def _succeeded(task: asyncio.Task[LoadedModel]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
