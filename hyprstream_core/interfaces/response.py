@@ -67,6 +67,11 @@ class ResponseParser(ABC):
         self.prompt_tail = prompt_tail
         self.tools = tools
 
+    @property
+    def in_reasoning(self) -> bool:
+        """Whether the next character belongs to the model's thinking, as far as known. For counting tokens."""
+        return False
+
     @abstractmethod
     def feed(self, text: str) -> list[ResponseEvent]:
         """Events that ``text`` (the next piece, any length) completes. May hold text back."""

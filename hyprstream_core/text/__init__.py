@@ -1,1 +1,1 @@
-
+"""Text: tokenizers, detokenising, stop strings, chat templates, response markup. No torch, no plugins."""

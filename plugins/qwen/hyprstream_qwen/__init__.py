@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hyprstream_core import hookimpl
 from hyprstream_core.interfaces.model import Architecture
+from hyprstream_core.interfaces.response import ResponseFormat
 
 api_version = "1.0"
 
@@ -19,3 +20,10 @@ def hyprstream_architectures() -> Iterator[Architecture]:
         model_types=("qwen3",),
         load="hyprstream_qwen.qwen3:Qwen3",
     )
+
+
+@hookimpl
+def hyprstream_response_formats() -> Iterator[ResponseFormat]:
+    """Tool calls and thinking as Qwen2.5 and Qwen3 write them."""
+    yield ResponseFormat("hermes", detect=("<tool_call>",), load="hyprstream_qwen.response:HermesParser")
+    yield ResponseFormat("think", detect=("</think>",), load="hyprstream_qwen.response:HermesParser")

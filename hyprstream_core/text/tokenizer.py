@@ -1,0 +1,171 @@
+"""Text to token ids and back, from the ``tokenizer.json`` of a model.
+
+No code of a model ever runs: only the data files are read, each with a maximum size and never through
+a symbolic link.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from hyprstream_core.config import Limits
+from hyprstream_core.errors import BadObject, InvalidRequest, UnsupportedModel
+
+SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+"""Names under which templates know special tokens, as in transformers."""
+
+
+class Tokenizer:
+    """One model's tokenizer. Immutable after loading; may be used from several threads.
+
+    ``special_tokens`` maps the names of :data:`SPECIAL_TOKENS` to their texts, as far as the model has them.
+    """
+
+    def __init__(self, source: str, special_tokens: Mapping[str, str] | None = None) -> None:
+        self._source = source
+        self._tokenizer = _parse(source)
+        self.special_tokens = dict(special_tokens or {})
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._added = {index: token.content for index, token in added.items()}
+        self.special_ids = frozenset(index for index, token in added.items() if token.special)
+        self.byte_level = _is_byte_level(json.loads(source).get("decoder"))
+        self._bytes = _byte_table() if self.byte_level else {}
+
+    @classmethod
+    def load(cls, directory: str | Path, limits: Limits) -> Tokenizer:
+        """Read ``tokenizer.json`` and, where they exist, the files that name the special tokens.
+
+        Raises:
+            UnsupportedModel: there is no ``tokenizer.json``.
+            BadObject: a file is too large, a symbolic link, or not what it should be.
+        """
+        folder = Path(directory)
+        source = _read(folder / "tokenizer.json", limits.json_file_bytes)
+        if source is None:
+            raise UnsupportedModel(
+                "the model has no tokenizer.json",
+                remedy="write one with transformers: AutoTokenizer.from_pretrained(...).save_pretrained(...)",
+            )
+        return cls(source, special_tokens(folder, limits))
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest token id."""
+        return max(self._tokenizer.get_vocab_size(), max(self._added, default=-1) + 1)
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of ``text``. Special tokens that occur in it become their ids.
+
+        ``add_special_tokens`` adds what the model wants around any text, such as a BOS token.
+
+        Raises:
+            InvalidRequest: the text is not Unicode (it holds a lone surrogate).
+        """
+        try:
+            # PERF: the batch call releases the GIL while it works; `encode` does not.
+            return list(self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids)
+        except TypeError as error:
+            raise InvalidRequest("the text holds a lone surrogate, expected valid Unicode") from error
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Text of ``ids``. Ids outside the vocabulary have no text."""
+        known = [index for index in ids if 0 <= index < 2**32]
+        return str(self._tokenizer.decode(known, skip_special_tokens=skip_special_tokens))
+
+    def token(self, index: int) -> str | None:
+        """The token as the vocabulary writes it; None for an id outside the vocabulary."""
+        known = self._added.get(index)
+        if known is None and 0 <= index < 2**32:
+            known = self._tokenizer.id_to_token(index)
+        return known
+
+    def token_bytes(self, index: int) -> bytes:
+        """The bytes that one token stands for; only for a ``byte_level`` tokenizer. Unknown ids have none."""
+        token = self.token(index) or ""
+        try:
+            return bytes(self._bytes[char] for char in token)
+        except KeyError:  # a token that is not written in the byte alphabet stands for itself
+            return token.encode()
+
+
+def special_tokens(directory: str | Path, limits: Limits) -> dict[str, str]:
+    """The named special tokens of ``tokenizer_config.json``, completed by ``special_tokens_map.json``."""
+    folder = Path(directory)
+    found: dict[str, str] = {}
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        source = _read(folder / name, limits.json_file_bytes)
+        if source is None:
+            continue
+        record = _json_object(name, source)
+        for key in SPECIAL_TOKENS:
+            value = record.get(key)
+            text = value.get("content") if isinstance(value, dict) else value
+            if isinstance(text, str):
+                found.setdefault(key, text)
+    return found
+
+
+def _read(path: Path, maximum: int) -> str | None:
+    """The text of a file, None when there is none."""
+    try:
+        # SECURITY: the folder comes from a repository; a link could lead out of it.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BadObject(f"{path.name} cannot be read: {error.strerror}, expected a plain file") from error
+    with os.fdopen(handle, "rb") as file:
+        data = file.read(maximum + 1)
+    if len(data) > maximum:
+        raise BadObject(f"{path.name} is larger than {maximum} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise BadObject(f"{path.name} is not UTF-8 at byte {error.start}") from error
+
+
+def _json_object(name: str, source: str) -> dict[str, Any]:
+    try:
+        record = json.loads(source)
+    except (ValueError, RecursionError) as error:
+        raise BadObject(f"{name} is not valid JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise BadObject(f"{name} holds a {type(record).__name__}, expected an object")
+    return record
+
+
+def _parse(source: str) -> tokenizers.Tokenizer:
+    _json_object("tokenizer.json", source)
+    try:
+        tokenizer = tokenizers.Tokenizer.from_str(source)
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # the library raises bare Exception; a panic of its Rust code is not even that
+        raise BadObject(f"tokenizer.json is not a tokenizer: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _is_byte_level(decoder: object) -> bool:
+    """Whether decoding is joining the bytes of tokens (GPT-2's byte alphabet), and nothing else."""
+    if not isinstance(decoder, dict):
+        return False
+    parts = decoder.get("decoders")
+    if decoder.get("type") == "Sequence" and isinstance(parts, list) and len(parts) == 1:
+        return _is_byte_level(parts[0])
+    return decoder.get("type") == "ByteLevel"
+
+
+def _byte_table() -> dict[str, int]:
+    """GPT-2's printable alphabet for bytes (``bytes_to_unicode`` in openai/gpt-2 ``encoder.py``), reversed."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    table = {chr(byte): byte for byte in plain}
+    others = (byte for byte in range(256) if byte not in plain)
+    return table | {chr(256 + offset): byte for offset, byte in enumerate(others)}

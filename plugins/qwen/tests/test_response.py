@@ -1,0 +1,236 @@
+import itertools
+import json
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hyprstream_qwen.response import HermesParser
+
+from hyprstream_core.interfaces.response import (
+    Content,
+    Reasoning,
+    ResponseEvent,
+    ToolCallArguments,
+    ToolCallStart,
+)
+
+TOOLS = ("weather", "search")
+QWEN3_NO_THINKING = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+QWEN3_THINKING_OPEN = "<|im_start|>assistant\n<think>\n"
+
+
+def parse(pieces, prompt_tail="", tools=TOOLS) -> list[ResponseEvent]:
+    parser = HermesParser(prompt_tail, tools)
+    return [*itertools.chain.from_iterable(map(parser.feed, pieces)), *parser.finish()]
+
+
+def joined(events: list[ResponseEvent]) -> list[tuple]:
+    """Neighbours of one kind joined, ids left out."""
+    result: list[tuple] = []
+    for event in events:
+        match event:
+            case ToolCallStart(index, _, name):
+                result.append(("call", index, name, ""))
+            case ToolCallArguments(index, text):
+                kind, last, name, before = result.pop()
+                assert (kind, last) == ("call", index)
+                result.append(("call", index, name, before + text))
+            case Content(text) | Reasoning(text):
+                kind = type(event).__name__.lower()
+                before = result.pop()[1] if result and result[-1][0] == kind else ""
+                result.append((kind, before + text))
+    return result
+
+
+def check(text: str, expected: list[tuple], **options) -> None:
+    """However the text is cut in two, and letter by letter, the answer is the same."""
+    assert joined(parse([text], **options)) == expected
+    assert joined(parse(text, **options)) == expected
+    for cut in range(len(text)):
+        assert joined(parse([text[:cut], text[cut:]], **options)) == expected
+
+
+def test_plain_text_is_content():
+    check("Hello\n\nworld\n", [("content", "Hello\n\nworld\n")])
+    check("", [])
+
+
+def test_thinking_is_reasoning_and_the_newlines_of_the_tags_are_markup():
+    check("<think>\nLet me\nsee.\n</think>\n\nIt is 4.", [("reasoning", "Let me\nsee."), ("content", "It is 4.")])
+    check("\n<think>a</think>b\n", [("reasoning", "a"), ("content", "b\n")])
+
+
+def test_thinking_that_the_prompt_opened():
+    expected = [("reasoning", "Hmm."), ("content", "Yes.")]
+    check("\nHmm.\n</think>\n\nYes.", expected, prompt_tail=QWEN3_THINKING_OPEN)
+    check("Hmm.</think>Yes.", expected, prompt_tail="<|im_start|>assistant\n<think>")
+
+
+def test_an_empty_thinking_block_in_the_prompt_leaves_plain_content():
+    check("Yes.", [("content", "Yes.")], prompt_tail=QWEN3_NO_THINKING)
+
+
+def test_a_question_about_the_tag_does_not_open_the_thinking():
+    check("x", [("content", "x")], prompt_tail="what is <think><|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_empty_thinking_gives_nothing():
+    check("<think>\n\n</think>\n\nHi", [("content", "Hi")])
+
+
+def test_unfinished_thinking_stays_reasoning():
+    check("<think>\nso far\n</thi", [("reasoning", "so far\n</thi")])
+    check("so far", [("reasoning", "so far")], prompt_tail=QWEN3_THINKING_OPEN)
+
+
+def test_the_tag_in_the_middle_of_an_answer_is_text():
+    check("Write <think> first.", [("content", "Write <think> first.")])
+
+
+def test_one_call():
+    check(
+        '<tool_call>\n{"name": "weather", "arguments": {"city": "Köln", "days": 3}}\n</tool_call>',
+        [("call", 0, "weather", '{"city": "Köln", "days": 3}')],
+    )
+
+
+def test_thinking_then_text_then_calls():
+    check(
+        "<think>\nI need it.\n</think>\n\nLooking.\n<tool_call>\n"
+        '{"name": "weather", "arguments": {"a": "}</tool_call>{\\""}}\n</tool_call>\n<tool_call>\n'
+        '{"arguments": {}, "name": "search"}\n</tool_call>\n\nDone',
+        [
+            ("reasoning", "I need it."),
+            ("content", "Looking."),
+            ("call", 0, "weather", '{"a": "}</tool_call>{\\""}'),
+            ("call", 1, "search", "{}"),
+            ("content", "Done"),
+        ],
+    )
+
+
+def test_arguments_keep_the_models_own_text():
+    events = parse(['<tool_call>{"name":"search","arguments": {"q" : 1.50,\n "r":"\\u00e9"}}</tool_call>'])
+    assert joined(events) == [("call", 0, "search", '{"q" : 1.50,\n "r":"\\u00e9"}')]
+
+
+def test_arguments_in_a_string_and_none_at_all():
+    check('<tool_call>{"name": "search", "arguments": "{\\"q\\": 1}"}</tool_call>', [("call", 0, "search", '{"q": 1}')])
+    check('<tool_call>{"name": "search"}</tool_call>', [("call", 0, "search", "{}")])
+
+
+def test_ids_differ():
+    call = '<tool_call>{"name": "search"}</tool_call>'
+    starts = [event for event in parse([call * 2]) if isinstance(event, ToolCallStart)]
+    assert len({start.id for start in starts}) == 2
+    assert all(start.id.startswith("call_") for start in starts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a\n\n<tool_call>\n{"name": "rm", "arguments": {}}\n</tool_call>\n',  # not offered
+        '<tool_call>\n{"name": "weather", "arguments": {"a": }}\n</tool_call>',
+        '<tool_call>\n{"name": "weather", "arguments": {"a": NaN}}\n</tool_call>',
+        '<tool_call>\n{"name": "weather", "arguments": {"a": "line\nbreak"}}\n</tool_call>',
+        '<tool_call>\n{"name": "weather", "arguments": [1]}\n</tool_call>',
+        '<tool_call>\n{"name": "weather", "arguments": {}, }\n</tool_call>',
+        '<tool_call>\n{"name": "weather", "name": "search"}\n</tool_call>',
+        '<tool_call>\n{"name": 1}\n</tool_call>',
+        "<tool_call>\n{}\n</tool_call>",
+        "<tool_call>\nweather()\n</tool_call>",
+        '<tool_call>\n{"name": "weather", "arguments": {"a": 1}',  # cut off by the length
+        '<tool_call>\n{"name": "weather", "arguments": {"a": "x\\',
+        '<tool_call>\n{"name": "weather", "arguments": {"a": 1}</tool_call> and on',
+        "<tool_call>\n",
+        "<tool_c",
+        "say `<tool_call>` now",
+        '<tool_call>{"a":' * 3,
+    ],
+)
+def test_what_is_no_call_comes_back_as_it_was(text):
+    check(text, [("content", text)])
+
+
+def test_a_good_call_after_a_broken_one_is_found():
+    check(
+        'x\n<tool_call>{"name": }</tool_call>\n<tool_call>{"name": "search"}</tool_call>',
+        [("content", 'x\n<tool_call>{"name": }</tool_call>'), ("call", 0, "search", "{}")],
+    )
+
+
+def test_without_tools_nothing_is_a_call():
+    text = '<tool_call>\n{"name": "weather", "arguments": {}}\n</tool_call>'
+    check(text, [("content", text)], tools=())
+
+
+def test_a_call_cut_off_after_its_object_is_whole():
+    for rest in ("", "\n", "\n</tool", "\n</tool_call>"):
+        check(f'<tool_call>{{"name": "search"}}{rest}', [("call", 0, "search", "{}")])
+
+
+def test_content_is_given_out_as_soon_as_it_cannot_be_markup():
+    parser = HermesParser("", TOOLS)
+    assert parser.feed("Hel") == [Content("Hel")]
+    assert parser.feed("lo <to") == [Content("lo ")]
+    assert parser.feed("p>") == [Content("<top>")]
+
+
+def test_reasoning_is_known_while_it_lasts():
+    parser = HermesParser("", TOOLS)
+    assert not parser.in_reasoning
+    parser.feed("<think>")
+    assert parser.in_reasoning
+    parser.feed("a</think>")
+    assert not parser.in_reasoning
+
+
+PARTS = st.sampled_from(
+    [
+        "<think>", "</think>", "<tool_call>", "</tool_call>", "\n", "\n\n", "text ", "<", "{", "}", '"', "\\", "é",
+        '{"name": "weather", "arguments": {"a": "b"}}', '{"name": "other"}', '"name": "search"', "<think", "</", " ",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    parts=st.lists(PARTS, max_size=14),
+    cuts=st.lists(st.integers(0, 200), max_size=10),
+    tail=st.sampled_from(["", QWEN3_THINKING_OPEN, QWEN3_NO_THINKING]),
+)
+def test_any_split_of_a_text_gives_the_same_events(parts, cuts, tail):
+    text = "".join(parts)
+    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    whole = joined(parse([text], prompt_tail=tail))
+    assert joined(parse([text[a:b] for a, b in itertools.pairwise(edges)], prompt_tail=tail)) == whole
+    assert joined(parse(text, prompt_tail=tail)) == whole
+    for event in whole:
+        if event[0] == "call":
+            assert isinstance(json.loads(event[3]), dict)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["\n", "<", "<tool_call>", "<tool_call>{", '<tool_call>{"', "<think>", "a", '<tool_call>{"name":"search"}', "\\"],
+)
+def test_time_grows_with_length_and_not_with_its_square(part):
+    def seconds(size: int) -> float:
+        text = part * (size // len(part))
+        start = time.perf_counter()
+        parse(text)
+        return time.perf_counter() - start
+
+    seconds(1000)
+    short = min(seconds(20_000) for _ in range(3))
+    assert seconds(160_000) < 8 * short * 4 + 0.1
+
+
+def test_the_plugin_yields_the_format():
+    from hyprstream_qwen import hyprstream_response_formats
+
+    from hyprstream_core.plugins import load
+
+    formats = {record.name: record for record in hyprstream_response_formats()}
+    assert load(formats["hermes"].load) is HermesParser

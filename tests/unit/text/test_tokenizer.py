@@ -1,0 +1,130 @@
+import json
+import threading
+import time
+
+import pytest
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as Raw
+
+from hyprstream_core.config import Limits
+from hyprstream_core.errors import BadObject, InvalidRequest, UnsupportedModel
+from hyprstream_core.text.tokenizer import Tokenizer, special_tokens
+
+
+@pytest.fixture
+def raw():
+    tokenizer = Raw(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        ["hello world"] * 3,
+        trainers.BpeTrainer(vocab_size=270, initial_alphabet=alphabet, special_tokens=["<s>", "<|end|>"]),
+    )
+    tokenizer.add_tokens([AddedToken("<think>", special=False, normalized=False)])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return tokenizer
+
+
+@pytest.fixture
+def folder(raw, tmp_path):
+    raw.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+def test_encodes_and_decodes(folder, raw):
+    tokenizer = Tokenizer.load(folder, Limits())
+    ids = tokenizer.encode("hello <think>wörld<|end|>")
+    assert ids == raw.encode("hello <think>wörld<|end|>").ids
+    assert ids[0] == 0
+    assert tokenizer.decode(ids) == "hello <think>wörld"
+    assert tokenizer.decode(ids, skip_special_tokens=False) == "<s>hello <think>wörld<|end|>"
+    assert tokenizer.vocab_size == raw.get_vocab_size()
+    assert tokenizer.special_ids == {0, 1}
+
+
+def test_special_tokens_are_added_only_when_asked(folder):
+    tokenizer = Tokenizer.load(folder, Limits())
+    assert tokenizer.encode("hello") == [0, *tokenizer.encode("hello", add_special_tokens=False)]
+
+
+def test_ids_outside_the_vocabulary_have_no_text(folder):
+    tokenizer = Tokenizer.load(folder, Limits())
+    assert tokenizer.decode([*tokenizer.encode("hello"), 10**6, -1, 2**40]) == "hello"
+    assert tokenizer.token_bytes(10**6) == tokenizer.token_bytes(-1) == tokenizer.token_bytes(2**40) == b""
+
+
+def test_truncation_and_padding_of_the_file_are_switched_off(raw, tmp_path):
+    raw.enable_truncation(2)
+    raw.enable_padding(length=64)
+    raw.save(str(tmp_path / "tokenizer.json"))
+    text = "hello world hello world"
+    assert Tokenizer.load(tmp_path, Limits()).decode(Tokenizer.load(tmp_path, Limits()).encode(text)) == text
+
+
+def test_special_tokens_are_read_in_both_spellings(tmp_path):
+    config = {"bos_token": {"content": "<s>", "lstrip": False}, "eos_token": "</s>", "pad_token": None}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"eos_token": "other", "unk_token": "<unk>"}))
+    assert special_tokens(tmp_path, Limits()) == {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+
+
+def test_a_model_without_tokenizer_is_refused_with_a_remedy(tmp_path):
+    with pytest.raises(UnsupportedModel, match=r"no tokenizer\.json") as caught:
+        Tokenizer.load(tmp_path, Limits())
+    assert "save_pretrained" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"[]", "expected an object"),
+        (b'{"model": {}}', "not a tokenizer"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b'{"version":"1.0","added_tokens":[{"id":9999999999}]}', "not a tokenizer"),
+    ],
+)
+def test_a_broken_tokenizer_says_what_is_wrong(tmp_path, content, said):
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(BadObject, match=said):
+        Tokenizer.load(tmp_path, Limits())
+
+
+def test_case_032_a_tokenizer_beyond_its_limit_is_refused(folder):
+    with pytest.raises(BadObject, match="larger than 100 bytes"):
+        Tokenizer.load(folder, Limits(json_file_bytes=100))
+
+
+def test_case_004_a_linked_tokenizer_is_refused(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "tokenizer.json").symlink_to(folder / "tokenizer.json")
+    with pytest.raises(BadObject, match="expected a plain file"):
+        Tokenizer.load(other, Limits())
+
+
+def test_case_004_a_pipe_in_place_of_a_tokenizer_does_not_block(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "tokenizer.json")
+    with pytest.raises(BadObject):
+        Tokenizer.load(tmp_path, Limits())
+
+
+def test_a_lone_surrogate_is_refused(folder):
+    with pytest.raises(InvalidRequest, match="surrogate"):
+        Tokenizer.load(folder, Limits()).encode("\ud800")
+
+
+def test_encoding_leaves_other_threads_running(folder):
+    tokenizer = Tokenizer.load(folder, Limits())
+    text = "hello world " * 60_000
+    worker = threading.Thread(target=tokenizer.encode, args=(text,))
+    worker.start()
+    ticks = 0
+    while worker.is_alive():
+        time.sleep(0.001)
+        ticks += 1
+    assert ticks > 20
