@@ -9,6 +9,7 @@ from hyprstream_core.builtin.commands import COMMANDS
 from hyprstream_core.interfaces.command import Command
 from hyprstream_core.interfaces.device import DeviceBackend
 from hyprstream_core.interfaces.service import Service
+from hyprstream_core.interfaces.transport import RpcTransport
 
 api_version = "1.0"
 
@@ -30,3 +31,10 @@ def hyprstream_services() -> Iterable[Service]:
     """The registry, and the inference engine."""
     yield Service("registry", load="hyprstream_core.services.registry:RegistryService", default_mode="subprocess")
     yield Service("inference", load="hyprstream_core.services.inference:InferenceService", default_mode="subprocess")
+
+
+@hookimpl
+def hyprstream_rpc_transports() -> Iterable[RpcTransport]:
+    """Inside one process, and between the processes of one user."""
+    yield RpcTransport("inproc", schemes=("inproc",), load="hyprstream_core.builtin.rpc:Inproc")
+    yield RpcTransport("ipc", schemes=("ipc",), load="hyprstream_core.builtin.rpc:Ipc")

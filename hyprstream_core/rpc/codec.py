@@ -128,7 +128,7 @@ class _Codec:
 
     name: str
     struct: Any
-    type: type[Any]
+    make: Callable[..., Any]
     fields: tuple[_Field, ...]
 
     def write(self, message: Any, record: object) -> None:
@@ -144,7 +144,7 @@ class _Codec:
             if f.required and f.pointer and not message._has(f.wire):
                 raise _malformed(f"{self.name} without its field {f.wire!r}")
             values[f.python] = f.read(message, f.wire, budget)
-        return self.type(**values)
+        return self.make(**values)
 
 
 @functools.cache
@@ -159,8 +159,14 @@ def _module(schema: Path) -> Any:
         raise InternalError(f"cannot load the schema {schema.name}: {type(error).__name__}") from None
 
 
+def _codec(record_type: Any, schema: Path) -> _Codec:
+    """The codec of a record type, made once."""
+    return _compiled(record_type, schema)
+
+
 @functools.cache
-def _codec(record_type: type[Any], schema: Path) -> _Codec:
+def _compiled(record_type: Any, schema: Path) -> _Codec:
+    make: Callable[..., Any] = record_type
     name = record_type.__name__
     struct_type = getattr(_module(schema), name, None) or getattr(_module(COMMON), name, None)
     if struct_type is None or not dataclasses.is_dataclass(record_type):
@@ -176,7 +182,7 @@ def _codec(record_type: type[Any], schema: Path) -> _Codec:
         write, read = _kind(hints[f.name], schema)
         pointer = hints[f.name] not in (int, float, bool) and not _optional(hints[f.name])
         fields.append(_Field(f.name, wire, required, pointer, write, read))
-    return _Codec(name, struct_type, record_type, tuple(fields))
+    return _Codec(name, struct_type, make, tuple(fields))
 
 
 def _camel(name: str) -> str:

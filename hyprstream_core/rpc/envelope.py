@@ -96,5 +96,7 @@ def open_reply(body: bytes, call_id: bytes, limits: Limits) -> bytes:  # noqa: A
         InvalidRequest: too large.
     """
     if len(body) > limits.message_bytes:
-        raise InvalidRequest(f"reply of {len(body)} bytes, expected at most {limits.message_bytes}", code="rpc.too_large")
+        raise InvalidRequest(
+            f"reply of {len(body)} bytes, expected at most {limits.message_bytes}", code="rpc.too_large"
+        )
     return body

@@ -19,6 +19,7 @@ import asyncio
 import os
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import zmq
 
@@ -47,8 +48,9 @@ def unpack_count(body: bytes) -> int:
 class Pump:
     """Drives ``socket`` on the running loop until :meth:`close`.
 
-    ``on_message`` receives each message's frames (at most ``MAX_FRAMES`` + 1 of them); ``on_writable`` is
-    called whenever a message that could not be sent may fit now.
+    ``on_message`` receives each message's frames (at most ``MAX_FRAMES`` + 1 of them) and must not raise;
+    ``on_writable`` is called when a message that could not be sent fits now. (For a ROUTER it would mean no more
+    than that some peer has room.)
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Pump:
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._scheduled = self._closed = False
-        self._fd = socket.getsockopt(zmq.FD)
+        self._fd = socket.FD
         self._loop.add_reader(self._fd, self._wake)
         self._look_again()
 
@@ -83,13 +85,14 @@ class Pump:
             self._look_again()
         return True
 
-    def drain(self) -> None:
-        """Handle what has arrived, now."""
+    def drain(self) -> bool:
+        """Handle what has arrived, now. True when there may be more than one batch of it."""
         for _ in range(BATCH):
             if self._closed or (frames := self._receive()) is None:
-                return
+                return False
             self._on_message(frames)
         self._look_again()
+        return True
 
     def close(self, linger_ms: int = 250) -> None:
         """Stop reading and close the socket; what was sent may take ``linger_ms`` to leave."""
@@ -106,8 +109,12 @@ class Pump:
     def _wake(self) -> None:
         self._scheduled = False
         self.drain()
-        if self._on_writable and not self._closed:
+        if self._on_writable and not self._closed and self._can_send():
             self._on_writable()
+
+    def _can_send(self) -> bool:
+        events: Any = self._socket.getsockopt(zmq.EVENTS)
+        return bool(events & zmq.POLLOUT)
 
     def _receive(self) -> list[bytes] | None:
         try:
