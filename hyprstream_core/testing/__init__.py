@@ -1,1 +1,1 @@
-
+"""For plugin authors: conformance suites to subclass, fakes, random checkpoints."""

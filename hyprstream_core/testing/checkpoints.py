@@ -64,7 +64,7 @@ def write_checkpoint(
     if num_shards == 1:
         save_file(dict(tensors), directory / "model.safetensors", metadata={"format": "pt"})
         return directory
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for i in range(num_shards):
         file = f"model-{i + 1:05d}-of-{num_shards:05d}.safetensors"
         shard = names[i::num_shards]
