@@ -12,7 +12,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -108,7 +108,9 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     repo_refs: Annotated[int, Meta(ge=1)] = 10_000
     """References that a remote may advertise."""
     repo_pack_bytes: Annotated[int, Meta(ge=1)] = 2 * 2**30
-    """Bytes of one fetched git pack."""
+    """Bytes of one fetched git pack; also of the plain files of one checkout."""
+    repo_objects: Annotated[int, Meta(ge=1)] = 2_000_000
+    """Objects in one fetched git pack."""
     pointer_bytes: Annotated[int, Meta(ge=1)] = 1024
     """Size of an LFS pointer file."""
     json_file_bytes: Annotated[int, Meta(ge=1)] = 64 * 2**20
@@ -341,7 +343,10 @@ def _convert(key: Key, origin: str, value: Any) -> Any:
     if key.type is Path:
         if not isinstance(value, str | Path) or not str(value):
             raise ConfigError(f"{key.name} from {origin}: got {value!r}, expected a path", param=key.name)
-        return Path(value).expanduser()
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:  # "~name" of a user who does not exist
+            raise ConfigError(f"{key.name} from {origin}: got {str(value)!r}; {error}", param=key.name) from None
     try:
         return msgspec.convert(value, key.type, strict=not origin.startswith("env "), str_keys=True)
     except msgspec.ValidationError as error:
@@ -355,10 +360,9 @@ def _convert(key: Key, origin: str, value: Any) -> Any:
 
 def _allowed(hint: Any) -> str:
     """The choices of a Literal type, for the error message."""
-    base = getattr(hint, "__origin__", hint)
-    choices = getattr(base, "__args__", ()) if str(base).startswith("typing.Literal") else getattr(hint, "__args__", ())
-    texts = [repr(c) for c in choices if isinstance(c, str)]
-    return f"; allowed: {', '.join(texts)}" if texts else ""
+    base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    choices = get_args(base) if get_origin(base) is Literal else ()
+    return f"; allowed: {', '.join(map(repr, choices))}" if choices else ""
 
 
 def _build(struct: type[Struct], prefix: str, values: Mapping[str, Any]) -> Any:

@@ -32,18 +32,24 @@ class Logger:
     def _emit(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         import structlog
 
+        if not structlog.is_configured():  # structlog's own default writes to stdout
+            setup_logging("warning", "auto")
         getattr(structlog.get_logger(), level)(event, logger=self._name, **fields)
 
     def debug(self, event: str, **fields: Any) -> None:
+        """Details for whoever looks for a fault."""
         self._emit("debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
+        """Something normal happened."""
         self._emit("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
+        """Something is wrong, and the work goes on."""
         self._emit("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
+        """Something failed."""
         self._emit("error", event, fields)
 
     def exception(self, event: str, **fields: Any) -> None:

@@ -55,11 +55,17 @@ class Context:
             absent=[state.name for state in self.plugins.states if state.state != "ok"],
         )
 
-    def start_logging(self) -> None:
-        """Configure logging for this process by the settings ``log.level`` and ``log.format``."""
+    def start_logging(self, *, quiet: bool = False) -> None:
+        """Configure logging for this process by the settings ``log.level`` and ``log.format``.
+
+        ``quiet``: unless a level was asked for, only warnings and errors.
+        """
         from hyprstream_core.telemetry import setup_logging
 
-        setup_logging(self.settings.log.level, self.settings.log.format)
+        configuration = self.configure()
+        log = configuration.settings.log
+        quiet = quiet and configuration.origins["log.level"] == "default"
+        setup_logging("warning" if quiet else log.level, log.format)
 
     def _read_file(self) -> tuple[Path, dict[str, Any]]:
         named = self.config_file or (Path(self.env["HYPRSTREAM_CONFIG"]) if self.env.get("HYPRSTREAM_CONFIG") else None)

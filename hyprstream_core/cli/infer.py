@@ -96,6 +96,8 @@ def infer(
         stop=stop,
     )
 
+    context.start_logging(quiet=True)
+
     async def ask() -> None:
         async with open_front(context, configuration, reference) as (front, place):
             async with await _submit(front, question, options) as answer:

@@ -51,5 +51,8 @@ class Invocation(Protocol):
             ConfigError: a key is unknown, or a value not allowed.
         """
 
-    def start_logging(self) -> None:
-        """Configure logging for this process by the settings ``log.level`` and ``log.format``."""
+    def start_logging(self, *, quiet: bool = False) -> None:
+        """Configure logging for this process by the settings ``log.level`` and ``log.format``.
+
+        ``quiet``: unless a level was asked for, only warnings and errors.
+        """

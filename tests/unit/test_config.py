@@ -1,0 +1,177 @@
+"""Settings: precedence, origins, and refusals that say what would be right."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyprstream_core import config
+from hyprstream_core.config import Settings, Sources, resolve
+from hyprstream_core.errors import ConfigError
+
+
+def sources(env=None, file=None, flags=None):
+    return Sources(env=env or {}, file=file or {}, flags=flags or {}, uid=1000)
+
+
+def test_later_sources_win_and_each_origin_is_named():
+    port = ("server", "port")
+    env = {"HYPRSTREAM_SERVER_PORT": "3"}
+    file = {port[0]: {port[1]: 2}}
+    flags = {"server.port": ("--port", 4)}
+    seen = []
+    for given_sources in (sources(), sources(file=file), sources(env, file), sources(env, file, flags)):
+        found = resolve(given_sources, {})
+        seen.append((found.settings.server.port, found.origins["server.port"]))
+    assert seen == [
+        (50051, "default"),
+        (2, "file config.toml"),
+        (3, "env HYPRSTREAM_SERVER_PORT"),
+        (4, "flag --port"),
+    ]
+
+
+def test_every_key_has_a_default_an_environment_name_and_a_value():
+    keys = config.keys_of(Settings)
+    values = resolve(sources(), {}).values()
+    assert [k.name for k in keys] == list(values)
+    assert len({k.env for k in keys}) == len(keys)
+    assert all(k.env.startswith("HYPRSTREAM_") for k in keys)
+
+
+@pytest.mark.parametrize("key", config.keys_of(Settings), ids=lambda k: k.name)
+def test_every_key_can_be_set_by_file_and_by_environment(key):
+    value = resolve(sources(), {}).values()[key.name]
+    plain = msgspec.to_builtins(value, enc_hook=str)
+    if not plain:
+        plain = ["a"] if isinstance(value, tuple | None) else plain
+    table = plain
+    for part in reversed(key.name.split(".")):
+        table = {part: table}
+    text = ",".join(plain) if isinstance(plain, list) else str(plain).lower() if plain is True else str(plain)
+    by_file = resolve(sources(file=table), {})
+    by_env = resolve(sources(env={key.env: text}), {})
+    assert by_file.values()[key.name] == by_env.values()[key.name]
+    assert by_file.origins[key.name].startswith("file ")
+    assert by_env.origins[key.name] == f"env {key.env}"
+
+
+@pytest.mark.parametrize(
+    ("given_sources", "name", "suggestion"),
+    [
+        (sources(file={"server": {"prot": 1}}), "server.prot", "server.port"),
+        (sources(file={"sever": {"port": 1}}), "sever", "server"),
+        (sources(env={"HYPRSTREAM_SERVER_PROT": "1"}), "HYPRSTREAM_SERVER_PROT", "HYPRSTREAM_SERVER_PORT"),
+        (sources(flags={"server.prot": ("--set server.prot", 1)}), "server.prot", "server.port"),
+        (sources(file={"plugins": {"nobody": {"x": 1}}}), "plugins.nobody", ""),
+        (sources(file={"plugins": {"allowed": ["a"]}}), "plugins.allowed", "plugins.allow"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_its_source_and_what_is_close(given_sources, name, suggestion):
+    with pytest.raises(ConfigError) as caught:
+        resolve(given_sources, {})
+    assert caught.value.error_code == "config.unknown_key"
+    assert repr(name) in caught.value.message
+    assert suggestion in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("given_sources", "texts"),
+    [
+        (sources(env={"HYPRSTREAM_SERVER_PORT": "0"}), ["server.port", "env HYPRSTREAM_SERVER_PORT", "'0'", ">= 1"]),
+        (sources(env={"HYPRSTREAM_SERVER_PORT": "many"}), ["server.port", "'many'", "int"]),
+        (sources(file={"server": {"port": "80"}}), ["server.port", "file config.toml", "'80'", "int"]),
+        (sources(file={"server": 3}), ["server"]),
+        (sources(env={"HYPRSTREAM_LOG": "loud"}), ["log.level", "'loud'", "'debug', 'info', 'warning', 'error'"]),
+        (sources(flags={"engine.dtype": ("--dtype", "int3")}), ["flag --dtype", "'float32', 'bfloat16', 'float16'"]),
+        (sources(file={"models_dir": 3}), ["models_dir", "3", "path"]),
+        (sources(env={"HYPRSTREAM_MODELS_DIR": ""}), ["models_dir", "''", "path"]),
+        (sources(file={"clone": {"timeout": float("nan")}}), ["clone.timeout"]),
+    ],
+)
+def test_a_bad_value_is_refused_with_key_source_and_what_is_allowed(given_sources, texts):
+    with pytest.raises(ConfigError) as caught:
+        resolve(given_sources, {})
+    assert all(text in str(caught.value) for text in texts), str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("0", False), ("false", False)])
+def test_booleans_in_the_environment(text, value):
+    assert resolve(sources(env={"HYPRSTREAM_STRICT_PLUGINS": text}), {}).settings.plugins.strict is value
+
+
+def test_lists_in_the_environment_are_comma_separated():
+    env = {"HYPRSTREAM_PLUGINS": "qwen, demo,", "HYPRSTREAM_DISABLE_PLUGINS": ""}
+    settings = resolve(sources(env=env), {}).settings.plugins
+    assert (settings.allow, settings.disable) == (("qwen", "demo"), ())
+
+
+def test_paths_follow_the_xdg_specification():
+    home = resolve(sources({"HOME": "/home/u"}), {}).settings
+    assert home.models_dir == Path("/home/u/.local/share/hyprstream/models")
+    assert home.runtime_dir == Path("/tmp/hyprstream-1000")
+    xdg = resolve(sources({"HOME": "/home/u", "XDG_DATA_HOME": "/d", "XDG_RUNTIME_DIR": "/run/user/1"}), {}).settings
+    assert (xdg.models_dir, xdg.runtime_dir) == (Path("/d/hyprstream/models"), Path("/run/user/1/hyprstream"))
+    assert config.default_file({"HOME": "/home/u"}) == Path("/home/u/.config/hyprstream/config.toml")
+    assert config.default_file({"XDG_CONFIG_HOME": "/c"}) == Path("/c/hyprstream/config.toml")
+
+
+def test_a_tilde_in_a_path_is_the_home_folder():
+    assert resolve(sources(file={"models_dir": "~/m"}), {}).settings.models_dir == Path("~/m").expanduser()
+
+
+class Demo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    size: int = 1
+
+
+def test_the_first_pass_leaves_the_keys_of_plugins_alone():
+    given_sources = sources(
+        {"HYPRSTREAM_DEMO_SIZE": "2"},
+        {"plugins": {"disable": ["x"], "demo": {"size": 3}}},
+        {"plugins.demo.size": ("f", 4)},
+    )
+    first = resolve(given_sources)
+    assert first.settings.plugins.disable == ("x",)
+    second = resolve(given_sources, {"demo": Demo})
+    assert second.sections["demo"] == Demo(4)
+    assert second.values()["plugins.demo.size"] == 4
+
+
+def test_keys_of_a_plugin_that_is_installed_but_not_loaded_are_left_alone():
+    given_sources = sources(
+        {"HYPRSTREAM_MY_DEMO_SIZE": "2"}, {"plugins": {"my-demo": {"size": 3}}}, {"plugins.my-demo.size": ("f", 4)}
+    )
+    with pytest.raises(ConfigError):
+        resolve(given_sources, {})
+    assert resolve(given_sources, {}, absent=["my-demo"]).sections == {}
+
+
+def test_a_plugin_section_with_a_dash_has_an_environment_name_with_an_underscore():
+    found = resolve(sources({"HYPRSTREAM_MY_DEMO_SIZE": "2"}), {"my-demo": Demo})
+    assert found.sections["my-demo"] == Demo(2)
+
+
+def outcome(given_sources):
+    """The error of these sources, or None when they are settings."""
+    try:
+        assert isinstance(resolve(given_sources, {}).settings, Settings)
+    except ConfigError as error:
+        return error
+    return None
+
+
+VALUES = st.recursive(st.none() | st.integers() | st.text(), st.lists)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), VALUES, max_size=3))
+def test_whatever_a_file_holds_it_is_settings_or_a_config_error(table):
+    error = outcome(sources(file=table))
+    assert (error is None) == (table == {})
+
+
+@given(st.sampled_from(config.keys_of(Settings)), st.text() | st.just("~nobody-here/x"))
+def test_whatever_the_environment_holds_it_is_settings_or_a_config_error(key, text):
+    error = outcome(sources(env={key.env: text}))
+    assert error is None or error.param == key.name
