@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
@@ -65,11 +65,12 @@ class Worker:
         self._lifetime = lifetime
         self._stack = AsyncExitStack()
 
-    async def process_startup(self, _: Message, __: Message) -> None:
+    # Falcon names the arguments; what a worker does at either moment depends on neither.
+    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:  # noqa: ARG002
         """Connect to the services."""
         self._connection.open(await self._stack.enter_async_context(self._connect()))
 
-    async def process_shutdown(self, _: Message, __: Message) -> None:
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:  # noqa: ARG002
         """End what is still open, then disconnect."""
         await self._lifetime.end()
         await self._stack.aclose()

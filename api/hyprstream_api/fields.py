@@ -98,7 +98,7 @@ class CommonFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     stream_options: StreamOptions | None = None
     max_tokens: TokenCount | None = None
     n: Annotated[int, Meta(ge=1)] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: str | list[str] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | UnsetType = UNSET
     top_p: Probability | UnsetType = UNSET

@@ -1,0 +1,186 @@
+"""Starts everything that ``hyprstream server`` is, keeps it running, and takes it down again.
+
+    hyprstream server        this process: the supervisor
+     ├─ control              registry
+     ├─ engine               inference
+     └─ gunicorn ─ workers   HTTP
+
+The address is taken first (a taken port must not cost a model load), then control and engine are started and
+ready, then gunicorn listens. Going down is the reverse: gunicorn lets its answers finish while the engine still
+computes them. A service that dies is started again; without gunicorn there is nothing left to serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import msgspec
+
+from hyprstream_api import listener
+from hyprstream_api.host import Setup
+from hyprstream_api.probe import wait_until_ready
+from hyprstream_api.processes import PROCESSES, program
+from hyprstream_api.worker import DRAIN_SECONDS, LEAVE_SECONDS
+from hyprstream_core.config import Settings
+from hyprstream_core.errors import HyprstreamError, Unavailable
+from hyprstream_core.plugins import Plugins
+from hyprstream_core.rpc.endpoints import endpoint
+from hyprstream_core.spawn import Spawned, spawn
+from hyprstream_core.telemetry import logger
+
+SPAWN_SECONDS = 120.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before a dead service is started again; doubled while it keeps dying."""
+log = logger(__name__)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to serve. ``announce(url, model ids)`` is called once, when requests are answered."""
+
+    settings: Settings
+    plugins: Plugins
+    announce: Callable[[str, tuple[str, ...]], None]
+
+
+def serve(launch: Launch) -> None:
+    """Serve until SIGTERM or ctrl-C.
+
+    Raises:
+        HyprstreamError: the address is taken, something could not be started, or gunicorn ended by itself.
+    """
+    with listener.bind(launch.settings.server.host, launch.settings.server.port) as bound:
+        asyncio.run(_Supervisor(launch, bound).run())
+
+
+class _Supervisor:
+    """One launch, on one event loop."""
+
+    def __init__(self, launch: Launch, bound: socket.socket) -> None:
+        self._launch = launch
+        self._bound = bound
+        self._services: dict[str, Spawned] = {}
+        self._signals: asyncio.Queue[int] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Serve until a signal comes; then take everything down."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, self._signals.put_nowait, signum)
+        serving = asyncio.create_task(self._serve())
+        signalled = asyncio.create_task(self._signals.get())
+        try:
+            await asyncio.wait({serving, signalled}, return_when=asyncio.FIRST_COMPLETED)
+            serving.cancel()
+            with suppress(asyncio.CancelledError):
+                await serving
+        finally:
+            signalled.cancel()
+            await asyncio.gather(*(service.stop() for service in self._services.values()))
+
+    async def _serve(self) -> None:
+        """Ends only by an error or by being cancelled; gunicorn has ended then."""
+        gunicorn = await self._spawn_gunicorn()
+        ended = asyncio.create_task(gunicorn.wait())
+        keepers: list[asyncio.Task[None]] = []
+        try:
+            await self._spawn_services()
+            keepers = [asyncio.create_task(self._keep(name)) for name in PROCESSES]
+            await self._let_serve(gunicorn)
+            await self._announce(ended)
+            code = await asyncio.shield(ended)
+            raise Unavailable(f"gunicorn ended by itself with status {code}", remedy="its last log lines say why")
+        finally:
+            await self._stop_gunicorn(gunicorn, ended)
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+
+    async def _spawn_services(self) -> None:
+        """Start all of them at once; the first failure is raised when every start has ended."""
+        started = await asyncio.gather(*(self._spawn(name) for name in PROCESSES), return_exceptions=True)
+        for outcome in started:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _spawn(self, name: str) -> None:
+        wanted = program(name, self._launch.settings, self._launch.plugins)
+        self._services[name] = await spawn(wanted, SPAWN_SECONDS)
+
+    async def _keep(self, name: str) -> None:
+        """Start ``name`` again whenever it ends. Its clients see errors until then, and connect again by themselves."""
+        pause, loop = FIRST_PAUSE, asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            status = await self._services[name].wait()
+            if loop.time() - began > LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            log.error("service ended by itself; starting it again", service=name, status=status, pause=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            try:
+                await self._spawn(name)
+            except HyprstreamError as error:
+                log.error("service cannot be started", service=name, error=str(error))
+
+    async def _spawn_gunicorn(self) -> Process:
+        """The gunicorn process, importing; it serves when it is given its set-up.
+
+        A session of its own keeps ctrl-C for us: gunicorn would drop its connections at once.
+        """
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "hyprstream_api.host"),
+            stdin=PIPE,
+            pass_fds=(self._bound.fileno(),),
+            start_new_session=True,
+        )
+
+    async def _let_serve(self, gunicorn: Process) -> None:
+        settings = self._launch.settings
+        setup = Setup(
+            fd=self._bound.fileno(),
+            parent=os.getpid(),
+            workers=settings.server.workers,
+            registry=endpoint("registry", "ipc", settings.runtime_dir),
+            inference=endpoint("inference", "ipc", settings.runtime_dir),
+            limits=settings.limits,
+            log=settings.log,
+            plugins=settings.plugins,
+        )
+        if gunicorn.stdin is not None:
+            gunicorn.stdin.write(msgspec.json.encode(setup))
+            with suppress(ConnectionError):  # it ended already: the caller waits for that
+                await gunicorn.stdin.drain()
+            gunicorn.stdin.close()
+
+    async def _announce(self, ended: asyncio.Task[int]) -> None:
+        """Wait until requests are answered, or gunicorn ends."""
+        ready = asyncio.create_task(wait_until_ready(self._bound.getsockname()[:2]))
+        try:
+            await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                self._launch.announce(listener.url_of(self._bound), ready.result())
+        finally:
+            ready.cancel()
+
+    async def _stop_gunicorn(self, gunicorn: Process, ended: asyncio.Task[int]) -> None:
+        """Let it finish its answers; a second signal ends them at once."""
+        if not ended.done():
+            gunicorn.send_signal(signal.SIGTERM)
+            hurried = asyncio.create_task(self._signals.get())
+            patience = DRAIN_SECONDS + 2 * LEAVE_SECONDS
+            await asyncio.wait({ended, hurried}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            hurried.cancel()
+        if not ended.done():
+            gunicorn.send_signal(signal.SIGQUIT)
+            await asyncio.wait({ended}, timeout=LEAVE_SECONDS)
+        if not ended.done():
+            os.killpg(gunicorn.pid, signal.SIGKILL)
+            await ended

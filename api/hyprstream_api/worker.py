@@ -1,0 +1,51 @@
+"""gunicorn's ASGI worker, with a bound on how long it lets answers finish, and its log in ours."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from gunicorn.glogging import Logger  # type: ignore[import-untyped] # gunicorn ships no types
+from gunicorn.workers.gasgi import ASGIWorker  # type: ignore[import-untyped]
+
+from hyprstream_core.telemetry import logger
+
+DRAIN_SECONDS = 30.0
+"""After SIGTERM, how long open answers may go on before they end with an error."""
+LEAVE_SECONDS = 5.0
+"""After that, how long a worker may take to leave before it is killed."""
+
+
+class Worker(ASGIWorker):  # type: ignore[misc] # the base class is untyped
+    """Ends open answers with an error event after the drain time; gunicorn alone would cut their connections."""
+
+    def handle_exit_signal(self) -> None:
+        """SIGTERM: no new connections; open answers may finish."""
+        super().handle_exit_signal()
+        self.loop.call_later(DRAIN_SECONDS, self._end_answers)
+
+    def _end_answers(self) -> None:
+        self._ending = self.loop.create_task(self.asgi.lifetime.end())
+
+
+class StructuredLog(Logger):  # type: ignore[misc] # the base class is untyped
+    """gunicorn's logger; what it has to say becomes lines of our log."""
+
+    def _set_handler(self, log: logging.Logger, *_: Any, **__: Any) -> None:
+        handler = _Forward()
+        handler._gunicorn = True  # type: ignore[attr-defined] # the mark by which gunicorn replaces its handlers
+        log.addHandler(handler)
+
+
+class _Forward(logging.Handler):
+    """Sends records of the standard library's logging to ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log = logger("gunicorn")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One record, with its traceback."""
+        level = {"CRITICAL": "error"}.get(record.levelname, record.levelname.lower())
+        fields: dict[str, Any] = {"exc_info": record.exc_info} if record.exc_info else {}
+        getattr(self._log, level)(record.getMessage(), **fields)
