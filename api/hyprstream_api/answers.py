@@ -64,7 +64,7 @@ class Writer(ABC):
             "id": f"{self._kinds[0]}-{self.answer.request_id}",
             "object": kind,
             "created": self.answer.created,
-            "model": self.answer.model,
+            "model": self.fields.model,
             "system_fingerprint": self.fingerprint,
             "choices": choices,
         }

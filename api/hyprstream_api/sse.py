@@ -21,11 +21,15 @@ from hyprstream_api.lifetime import Lifetime
 PING_SECONDS = 15.0
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
+_LINE_ENDS = tuple((chr(c).encode(), b"\\u%04x" % c) for c in (0x85, 0x2028, 0x2029))
 
 
 def event(data: Any) -> bytes:
-    """One event that carries ``data`` as JSON."""
-    return b"data: " + msgspec.json.encode(data) + b"\n\n"
+    """One event that carries ``data`` as JSON, on one line even for readers that split at Unicode's line ends."""
+    text = msgspec.json.encode(data)
+    for raw, escaped in _LINE_ENDS:
+        text = text.replace(raw, escaped)
+    return b"data: " + text + b"\n\n"
 
 
 class EventStream:
