@@ -199,7 +199,8 @@ class Server:
             self._dispatch(*frames)
         except InvalidRequest as error:
             self.counters.dropped += 1
-            log.debug("dropped a message", reason=error.message)
+            if self.counters.dropped.bit_count() == 1:  # the 1st, 2nd, 4th …: a flood of junk must not flood the log
+                log.warning("dropped a message", reason=error.message, dropped=self.counters.dropped)
         except Exception:
             self.counters.dropped += 1
             log.exception("could not handle a message")
