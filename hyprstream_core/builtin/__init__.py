@@ -9,7 +9,8 @@ from hyprstream_core.builtin.commands import COMMANDS
 from hyprstream_core.interfaces.command import Command
 from hyprstream_core.interfaces.device import DeviceBackend
 from hyprstream_core.interfaces.service import Service
-from hyprstream_core.interfaces.transport import RpcTransport
+from hyprstream_core.interfaces.storage import StorageFilter, WorktreeDriver
+from hyprstream_core.interfaces.transport import GitTransport, RpcTransport
 
 api_version = "1.0"
 
@@ -38,3 +39,24 @@ def hyprstream_rpc_transports() -> Iterable[RpcTransport]:
     """Inside one process, and between the processes of one user."""
     yield RpcTransport("inproc", schemes=("inproc",), load="hyprstream_core.builtin.rpc:Inproc")
     yield RpcTransport("ipc", schemes=("ipc",), load="hyprstream_core.builtin.rpc:Ipc")
+
+
+@hookimpl
+def hyprstream_storage_filters() -> Iterable[StorageFilter]:
+    """Git LFS."""
+    yield StorageFilter("lfs", sniff=b"version https://git-lfs.github.com/spec/", load="hyprstream_core.builtin.lfs:Lfs")
+
+
+@hookimpl
+def hyprstream_worktree_drivers() -> Iterable[WorktreeDriver]:
+    """Shared blocks, shared files, and plain copies."""
+    yield WorktreeDriver("reflink", load="hyprstream_core.builtin.worktree:Reflink")
+    yield WorktreeDriver("hardlink", load="hyprstream_core.builtin.worktree:Hardlink")
+    yield WorktreeDriver("copy", load="hyprstream_core.builtin.worktree:Copy")
+
+
+@hookimpl
+def hyprstream_git_transports() -> Iterable[GitTransport]:
+    """git's smart HTTP, and repositories on this machine."""
+    yield GitTransport("http", schemes=("http", "https"), load="hyprstream_core.builtin.git_transports:Http")
+    yield GitTransport("file", schemes=("file",), load="hyprstream_core.builtin.git_transports:Files")

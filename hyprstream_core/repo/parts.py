@@ -81,7 +81,7 @@ class Parts:
         Raises:
             ConfigError: it is not installed, or does not work on ``directory``'s file system.
         """
-        made = {n: self._driver(n) for n in ([name] if name in self._drivers else self._drivers)}
+        made = {n: self.materialiser(n) for n in ([name] if name in self._drivers else self._drivers)}
         scores = {n: driver.probe(directory) for n, driver in made.items()}
         best = max(scores, key=lambda n: (scores[n], n), default=None)
         if name not in ("auto", best) or best is None or scores[best] <= 0:
@@ -93,6 +93,14 @@ class Parts:
             )
         return best, made[best]
 
-    def _driver(self, name: str) -> Materialiser:
+    def materialiser(self, name: str) -> Materialiser:
+        """The worktree driver called ``name``, wherever it works.
+
+        Raises:
+            ConfigError: it is not installed.
+        """
+        if name not in self._drivers:
+            known = ", ".join(sorted(self._drivers)) or "none"
+            raise ConfigError(f"there is no worktree driver {name!r}; installed: {known}")
         driver: Materialiser = self._make(self._drivers[name].load, Materialiser)
         return driver

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from hyprstream_core.config import Limits
-from hyprstream_core.interfaces.storage import Progress
+from hyprstream_core.errors import Conflict
+from hyprstream_core.interfaces.storage import Progress, RemoteSource
+from hyprstream_core.repo import clone as cloning
+from hyprstream_core.repo import content, resolve, staging, status, views, worktrees
+from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.model import Model, Resolved, Worktree, WorktreeInfo
 from hyprstream_core.repo.parts import Parts
+from hyprstream_core.repo.refs import ModelRef, check_name, check_ref, default_name
+from hyprstream_core.repo.registry import Registry
+from hyprstream_core.repo.remote import parse_url
+from hyprstream_core.repo.workspace import Workspace
+
+
+def _silent(phase: str, done: int, total: int | None) -> None:
+    """Progress that nobody watches."""
 
 
 class Store:
@@ -25,6 +39,8 @@ class Store:
     ) -> None:
         """``driver`` names how worktrees are filled; ``timeout`` is seconds without a byte from a remote,
         ``lock_timeout`` seconds to wait for another writer."""
+        self._space = Workspace(Layout(root.absolute()), parts, limits or Limits(), timeout, driver, lock_timeout)
+        self._registry = Registry(self._space.layout, self._space.limits, lock_timeout)
 
     def clone(
         self, url: str, name: str | None = None, branch: str | None = None, progress: Progress | None = None
@@ -41,15 +57,21 @@ class Store:
             RemoteError: the URL cannot be used, or the remote failed.
             DiskFull: there is not enough space.
         """
-        raise NotImplementedError
+        address = parse_url(url)
+        chosen = check_name(name) if name is not None else default_name(address.clean)
+        if branch is not None:
+            check_ref(branch)
+        self._sweep()
+        self._registry.require_free(chosen)
+        return cloning.clone(self._space, self._registry, address, chosen, branch, progress or _silent)
 
     def models(self) -> list[Worktree]:
         """One entry per branch worktree of every model, ordered by name and branch."""
-        raise NotImplementedError
+        return [worktree for model in self.registered() for worktree in model.worktrees()]
 
     def registered(self) -> list[Model]:
         """Every model, with or without worktrees, ordered by name."""
-        raise NotImplementedError
+        return list(self._registry.models().values())
 
     def model(self, name: str) -> Model:
         """The model called ``name``, looked up without regard to case.
@@ -58,7 +80,7 @@ class Store:
             RefError: ``name`` cannot name a model.
             ModelNotFound: there is none.
         """
-        raise NotImplementedError
+        return self._registry.get(check_name(name))
 
     def resolve(self, reference: str) -> Resolved:
         """The one commit that ``name[:ref]`` stands for.
@@ -67,7 +89,8 @@ class Store:
             RefError: bad syntax, or several candidates (code ``ref.ambiguous``, ``details["candidates"]``).
             ModelNotFound: no such model, branch, tag or commit.
         """
-        raise NotImplementedError
+        parsed = ModelRef.parse(reference)
+        return resolve.resolve(self._registry.get(parsed.name), parsed.ref)
 
     def snapshot(self, resolved: Resolved, progress: Progress | None = None) -> Path:
         """A folder with the read-only files of exactly ``resolved.commit``; made once, shared by everybody.
@@ -77,7 +100,7 @@ class Store:
         Raises:
             UnsafeTree, BadObject, RemoteError, DiskFull: as for :meth:`clone`.
         """
-        raise NotImplementedError
+        return views.snapshot(self._space, resolved, partial(self._source, resolved.model), progress or _silent)
 
     def add_worktree(self, name: str, branch: str, progress: Progress | None = None) -> Worktree:
         """Check out another branch; a branch that only the remote has becomes a local one.
@@ -86,7 +109,8 @@ class Store:
             ModelNotFound: no such model or branch.
             Conflict: it is already checked out.
         """
-        raise NotImplementedError
+        model = self.model(name)
+        return worktrees.add(self._space, model, check_ref(branch), partial(self._source, model), progress or _silent)
 
     def worktree_info(self, name: str, branch: str) -> WorktreeInfo:
         """The worktree of ``branch``, measured.
@@ -94,7 +118,10 @@ class Store:
         Raises:
             ModelNotFound: no such model, or the branch is not checked out.
         """
-        raise NotImplementedError
+        found = worktrees.find(self.model(name), branch)
+        others = [w for w in self.models() if w.created_at < found.created_at]
+        older = [(w, worktrees.index_of(self._space, w)) for w in others]
+        return status.measure(self._space, found, worktrees.index_of(self._space, found), older)
 
     def remove(self, name: str, *, force: bool = False) -> None:
         """Delete a model with everything of it, and the large files that no other model uses.
@@ -103,7 +130,14 @@ class Store:
             ModelNotFound: there is none.
             Conflict: a worktree has uncommitted changes (code ``repo.dirty``), unless ``force``.
         """
-        raise NotImplementedError
+        model = self.model(name)
+        self._sweep()
+        if not force:
+            for worktree in model.worktrees():
+                worktrees.require_clean(self._space, worktree)
+        cloning.remove(self._space, self._registry, model)
+        with suppress(Conflict):  # somebody is using content; whoever removes next collects it
+            content.collect(self._space, [m.git_dir for m in self.registered()])
 
     def remove_worktree(self, name: str, branch: str, *, force: bool = False) -> None:
         """Delete the files of one branch; the branch itself stays.
@@ -112,4 +146,14 @@ class Store:
             ModelNotFound: no such model, or the branch is not checked out.
             Conflict: it has uncommitted changes (code ``repo.dirty``), unless ``force``.
         """
-        raise NotImplementedError
+        worktrees.remove(self._space, worktrees.find(self.model(name), branch), force=force)
+
+    def _source(self, model: Model) -> RemoteSource:
+        """Where the large files of a model come from."""
+        address = parse_url(model.url)
+        connection = self._space.parts.transport(address.scheme).connect(address.text, self._space.timeout)
+        return RemoteSource(address.text, connection.content)
+
+    def _sweep(self) -> None:
+        """Clear up after commands that were killed."""
+        staging.sweep(self._space.layout.staging, partial(cloning.abandon, self._space, self._registry))

@@ -1,0 +1,180 @@
+"""Clone: fetch into a private folder, check everything, then publish in one step, the registry's commit.
+
+.staging/<id>/repo.git, worktree, admin   fetched, verified, synced
+→ <name>/<name>.git, <name>/worktrees/…   renamed, not yet listed; swept when the registry does not follow
+→ registry commit                         now it exists
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from hyprstream_core.errors import RefError, UnsafeTree
+from hyprstream_core.interfaces.storage import Progress, RemoteSource
+from hyprstream_core.repo import staging, worktrees
+from hyprstream_core.repo.durable import make_folders, sync, sync_tree, write_new
+from hyprstream_core.repo.gitdir import GitDir, create, open_git, set_head, write_packed_refs
+from hyprstream_core.repo.layout import git_dir, pieces, worktree
+from hyprstream_core.repo.model import Model
+from hyprstream_core.repo.registry import Record, Registry, taken
+from hyprstream_core.repo.remote import Fetched, RemoteUrl, fetch
+from hyprstream_core.repo.resolve import HEADS, REMOTES, TAGS
+from hyprstream_core.repo.tree import FOLDER, SUBMODULE, TreeCheck, entries_of
+from hyprstream_core.repo.workspace import Workspace
+
+
+def clone(
+    space: Workspace, registry: Registry, url: RemoteUrl, name: str, branch: str | None, progress: Progress
+) -> Model:
+    """See :meth:`hyprstream_core.repo.store.Store.clone`; ``name`` is normalised and was free a moment ago."""
+    with space.stage() as stage, space.content_in_use():
+        connection = space.parts.transport(url.scheme).connect(url.text, space.timeout)
+        repository = stage / "repo.git"
+        create(repository, url=url.clean, lfs=space.layout.lfs)
+        with open_git(repository) as git:
+            fetched = fetch(connection, git, space.limits, progress)
+            chosen = _choose(fetched, branch)
+            _verify(space, git, fetched, progress)
+            _write_refs(git, fetched, chosen)
+            files, admin = worktrees.build(
+                space, git, space.layout.model(name), chosen, fetched.heads[chosen],
+                source=lambda: RemoteSource(url.text, connection.content), stage=stage, progress=progress,
+            )  # fmt: skip
+        make_folders(repository / "worktrees")
+        admin.rename(repository / "worktrees" / worktrees.admin_id(chosen))
+        sync_tree(repository)
+        record = Record(str(uuid.uuid4()), url.clean, fetched.default, time.time())
+        _publish(space, registry, name, record, stage, files, chosen)
+    return registry.get(name)
+
+
+def _choose(fetched: Fetched, branch: str | None) -> str:
+    if branch is not None and branch not in fetched.heads:
+        raise RefError(
+            f"the remote has no branch {branch!r}",
+            remedy=f"it has: {', '.join(sorted(fetched.heads)[:20])}",
+            code="ref.unknown",
+            param="branch",
+        )
+    return branch or fetched.default
+
+
+def _verify(space: Workspace, git: GitDir, fetched: Fetched, progress: Progress) -> None:
+    """Check the trees of everything that becomes visible, then that nothing of the history is missing."""
+    check, tips = TreeCheck(git, space.limits), []
+    for kind, refs in (("branch", fetched.heads), ("tag", fetched.tags)):
+        for name, oid in refs.items():
+            found, peeled = git.peel(oid)
+            if found == "commit" and (kind == "tag" or peeled == oid):
+                tips.append(peeled)
+            elif kind == "branch":
+                what = found if peeled == oid else "tag"
+                raise UnsafeTree(f"the remote's branch {name!r} is a {what}, expected a commit")
+            if found in ("commit", "tree"):
+                check.check(git.tree_of(peeled) if found == "commit" else peeled)
+    _require_history(git, tips, progress)
+
+
+def _require_history(git: GitDir, tips: Iterable[str], progress: Progress) -> None:
+    """Every commit, tree and blob that the tips reach is there.
+
+    Raises:
+        BadObject: one is not, or is damaged.
+    """
+    commits, trees = list(tips), list[str]()
+    seen = set(commits)
+    number = 0
+    while commits or trees:
+        number += 1
+        progress("check", number, None)
+        if commits:
+            commit = commits.pop()
+            data = git.read(commit, "commit")[1]
+            trees += _new(seen, [git.tree_of(commit)])
+            commits += _new(seen, git.parents_of(data, commit))
+            continue
+        for mode, oid in entries_of(git.read(trees.pop(), "tree")[1]):
+            if mode == FOLDER:
+                trees += _new(seen, [oid])
+            elif mode != SUBMODULE and oid not in git:
+                git.read(oid)
+
+
+def _new(seen: set[str], oids: list[str]) -> list[str]:
+    fresh = [oid for oid in oids if oid not in seen]
+    seen.update(fresh)
+    return fresh
+
+
+def _write_refs(git: GitDir, fetched: Fetched, chosen: str) -> None:
+    """The chosen branch becomes local; all of the remote's are remembered as remote-tracking ones."""
+    refs = {REMOTES + name: oid for name, oid in fetched.heads.items()}
+    refs |= {TAGS + name: oid for name, oid in fetched.tags.items()}
+    peeled = {TAGS + name: git.peel(oid)[1] for name, oid in fetched.tags.items()}
+    write_packed_refs(git.path, refs, {name: oid for name, oid in peeled.items() if oid != refs[name]})
+    local = git.path / (HEADS + chosen)
+    local.parent.mkdir(parents=True, exist_ok=True)
+    write_new(local, f"{fetched.heads[chosen]}\n".encode())
+    set_head(git.path, chosen)
+
+
+def _publish(
+    space: Workspace, registry: Registry, name: str, record: Record, stage: Path, files: Path, branch: str
+) -> None:
+    model = space.layout.model(name)
+    staging.declare(stage, name)
+
+    def edit(records: dict[str, Record]) -> None:
+        """Runs under the registry's lock: only one of two clones gets here with the name still free."""
+        if name in records:
+            raise taken(name)
+        for number, leftover in enumerate(pieces(model)):
+            if leftover.exists():
+                leftover.rename(stage / f"leftover-{number}")
+        make_folders(worktree(model, branch).parent)
+        (stage / "repo.git").rename(git_dir(model))
+        files.rename(worktree(model, branch))
+        sync(worktree(model, branch).parent)
+        sync(model)
+        records[name] = record
+
+    try:
+        registry.change(stage, f"clone {name}\n\n{record.url}", edit)
+    except BaseException:
+        abandon(space, registry, name)
+        raise
+
+
+def abandon(space: Workspace, registry: Registry, name: str) -> None:
+    """Delete the files of a name that is not registered: a command that published or removed it did not finish."""
+    with space.stage() as stage, registry.locked(), space.model_lock(name):
+        if name in registry.models():
+            return
+        model = space.layout.model(name)
+        for number, piece in enumerate(pieces(model)):
+            if piece.exists():
+                piece.rename(stage / str(number))
+        prune(space, model)
+
+
+def prune(space: Workspace, model: Path) -> None:
+    """Remove a model's folder, and its organisation's, when nothing is left in them."""
+    for folder in (model, model.parent):
+        if folder != space.layout.root and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def remove(space: Workspace, registry: Registry, model: Model) -> None:
+    """Delete a model: first from the registry, then its files."""
+    with space.stage() as stage:
+        staging.declare(stage, model.name)
+
+        def edit(records: dict[str, Record]) -> None:
+            if model.name in records and records[model.name].uuid == model.uuid:
+                del records[model.name]
+
+        registry.change(stage, f"remove {model.name}", edit)
+    abandon(space, registry, model.name)

@@ -1,0 +1,225 @@
+"""A bare git repository: made by us, its objects read and verified, its references.
+
+dulwich reads packs and loose objects; every object read through :class:`GitDir` is hashed again, so that
+damage on disk is found by name instead of being served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyprstream_core.errors import BadObject
+from hyprstream_core.repo import pack
+from hyprstream_core.repo.durable import write_new
+
+if TYPE_CHECKING:
+    from dulwich.object_store import DiskObjectStore
+
+ZERO = "0" * 40
+KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
+_HEX = re.compile(r"[0-9a-f]{40}")
+
+
+def is_oid(text: str) -> bool:
+    """Whether ``text`` is a full object id."""
+    return bool(_HEX.fullmatch(text))
+
+
+def create(path: Path, *, url: str, lfs: Path) -> None:
+    """Make an empty bare repository whose remote is ``url``. It still lacks HEAD: see :func:`set_head`."""
+    for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
+        (path / folder).mkdir(parents=True)
+    write_new(path / "config", _config(url, lfs).encode())
+
+
+def set_head(path: Path, branch: str) -> None:
+    """Make ``branch`` the HEAD of a new repository."""
+    write_new(path / "HEAD", f"ref: refs/heads/{branch}\n".encode())
+
+
+def _config(url: str, lfs: Path) -> str:
+    # NOTE: a large file's index entry records the stat of the file that stands for the pointer. Links to its
+    # inode come and go, so the change time (and what depends on the file system) must not count.
+    return (
+        "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
+        "\ttrustctime = false\n\tcheckStat = minimal\n"
+        f'[remote "origin"]\n\turl = {_quote(url)}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
+        f"[lfs]\n\tstorage = {_quote(str(lfs))}\n"
+    )
+
+
+def _quote(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def write_packed_refs(path: Path, refs: Mapping[str, str], peeled: Mapping[str, str]) -> None:
+    """Write all of a new repository's references at once; ``peeled`` gives what annotated tags point at."""
+    lines = ["# pack-refs with: peeled fully-peeled sorted "]
+    for name in sorted(refs, key=str.encode):
+        lines.append(f"{refs[name]} {name}")
+        if name in peeled:
+            lines.append(f"^{peeled[name]}")
+    write_new(path / "packed-refs", ("\n".join(lines) + "\n").encode())
+
+
+def read_refs(path: Path) -> dict[str, str]:
+    """Every reference below ``refs/`` with the id it holds; symbolic ones are left out."""
+    from dulwich.refs import DiskRefsContainer
+
+    container = DiskRefsContainer(str(path))
+    found = {}
+    for name in container.allkeys():
+        value = container.read_ref(name)
+        if value and name.startswith(b"refs/") and is_oid(text := value.decode("ascii", "replace")):
+            found[name.decode("utf-8", "surrogateescape")] = text
+    return found
+
+
+@contextmanager
+def open_git(path: Path) -> Iterator[GitDir]:
+    """The repository at ``path``, closed afterwards."""
+    from dulwich.object_store import DiskObjectStore
+
+    store = DiskObjectStore(str(path / "objects"), fsync_object_files=True)
+    try:
+        yield GitDir(path, store)
+    finally:
+        store.close()
+
+
+class GitDir:
+    """An open bare repository."""
+
+    def __init__(self, path: Path, store: DiskObjectStore) -> None:
+        self.path = path
+        self.store = store
+
+    def refs(self) -> dict[str, str]:
+        """:func:`read_refs` of this repository."""
+        return read_refs(self.path)
+
+    def small_blobs(self, maximum: int) -> Iterator[str]:
+        """Ids of all objects that may be blobs of at most ``maximum`` bytes."""
+        for packed in self.store.packs:
+            with Path(os.fsdecode(packed.data.path)).open("rb") as file:
+                for raw, offset, _ in packed.index.iterentries():
+                    kind, size = pack.object_size(file, offset)
+                    if kind not in (pack.COMMIT, pack.TREE, pack.TAG) and size <= maximum:
+                        yield raw.hex()
+        for loose in (self.path / "objects").glob("[0-9a-f][0-9a-f]/*"):
+            oid = loose.parent.name + loose.name
+            if is_oid(oid) and self._loose_size(oid) <= maximum:
+                yield oid
+
+    def __contains__(self, oid: str) -> bool:
+        from dulwich.objects import ObjectID
+
+        return ObjectID(oid.encode()) in self.store
+
+    def read(self, oid: str, kind: str | None = None) -> tuple[str, bytes]:
+        """Kind and content of an object, hashed again.
+
+        Raises:
+            BadObject: it is missing, damaged, or not of the ``kind`` asked for.
+        """
+        from dulwich.objects import ObjectID
+
+        try:
+            number, data = self.store.get_raw(ObjectID(oid.encode()))
+        except KeyError:
+            raise BadObject(f"git object {oid} is missing", code="repo.missing_object", oid=oid) from None
+        except Exception as error:  # zlib, struct, assertions: whatever a damaged file provokes in the library
+            raise self._damaged(oid, f"{type(error).__name__}: {error}") from error
+        found = KINDS.get(number, "?")
+        digest = hashlib.sha1(b"%s %d\0" % (found.encode(), len(data)), usedforsecurity=False)
+        digest.update(data)
+        if digest.hexdigest() != oid:
+            raise self._damaged(oid, f"its content hashes to {digest.hexdigest()}")
+        if kind is not None and found != kind:
+            raise BadObject(f"git object {oid} is a {found}, expected a {kind}", oid=oid)
+        return found, data
+
+    def _damaged(self, oid: str, why: str) -> BadObject:
+        return BadObject(f"git object {oid} is damaged: {why}", remedy="remove the model and clone it again", oid=oid)
+
+    def blob_size(self, oid: str) -> int:
+        """Size of a blob, from its header.
+
+        Raises:
+            BadObject: it is missing or damaged.
+        """
+        raw = bytes.fromhex(oid)
+        for packed in self.store.packs:
+            try:
+                offset = packed.index.object_offset(raw)  # type: ignore[arg-type]  # dulwich takes raw ids here
+            except KeyError:
+                continue
+            with Path(os.fsdecode(packed.data.path)).open("rb") as file:
+                return pack.object_size(file, offset)[1]
+        return self._loose_size(oid)
+
+    def _loose_size(self, oid: str) -> int:
+        try:
+            with (self.path / "objects" / oid[:2] / oid[2:]).open("rb") as file:
+                header = zlib.decompressobj().decompress(file.read(256), 64).split(b"\0")[0]
+            return int(header.split(b" ")[1])
+        except FileNotFoundError:
+            raise BadObject(f"git object {oid} is missing", code="repo.missing_object", oid=oid) from None
+        except (zlib.error, ValueError, IndexError) as error:
+            raise self._damaged(oid, str(error)) from error
+
+    def peel(self, oid: str) -> tuple[str, str]:
+        """Follow annotated tags to what they name: (kind, id).
+
+        Raises:
+            BadObject: an object is missing or damaged, or the chain of tags is absurdly long.
+        """
+        for _ in range(16):
+            kind, data = self.read(oid)
+            if kind != "tag":
+                return kind, oid
+            oid = header(data, "object", oid)
+        raise BadObject(f"tag {oid} is a chain of more than 16 tags", oid=oid)
+
+    def tree_of(self, commit: str) -> str:
+        """Id of the tree of ``commit``.
+
+        Raises:
+            BadObject: the commit is missing or malformed.
+        """
+        return header(self.read(commit, "commit")[1], "tree", commit)
+
+    def parents_of(self, data: bytes, commit: str) -> list[str]:
+        """Ids of the parents in a commit's content."""
+        found = []
+        for line in data.split(b"\n\n", 1)[0].split(b"\n")[1:]:
+            if not line.startswith(b"parent "):
+                break
+            found.append(_oid(line[7:], commit))
+        return found
+
+
+def header(data: bytes, field: str, oid: str) -> str:
+    """The id in the first line of a commit or tag.
+
+    Raises:
+        BadObject: the first line is not ``field`` and an id.
+    """
+    name, _, value = data.split(b"\n", 1)[0].partition(b" ")
+    if name != field.encode():
+        raise BadObject(f"git object {oid} is malformed: its first line is not {field!r}", oid=oid)
+    return _oid(value, oid)
+
+
+def _oid(value: bytes, owner: str) -> str:
+    text = value.decode("ascii", "replace")
+    if not is_oid(text):
+        raise BadObject(f"git object {owner} is malformed: {text[:80]!r} is no object id", oid=owner)
+    return text

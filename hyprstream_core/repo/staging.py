@@ -1,0 +1,82 @@
+"""Unfinished work: one folder per running command, locked by it, swept by the next when it died.
+
+A command that is about to publish, or has begun to remove, writes its *intent* (a model's name and UUID).
+The registry decides: files of a name that is not registered under any UUID are leftovers of a crash.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hyprstream_core.repo.durable import remove_tree, replace
+
+_INTENT = "intent.json"
+_INTENT_BYTES = 4096
+
+
+@contextmanager
+def staging_folder(area: Path) -> Iterator[Path]:
+    """A fresh private folder, deleted afterwards whatever happens."""
+    folder, fd = _create(area)
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+        os.close(fd)
+
+
+def _create(area: Path) -> tuple[Path, int]:
+    area.mkdir(parents=True, exist_ok=True)
+    while True:
+        folder = area / os.urandom(12).hex()
+        folder.mkdir(mode=0o700)
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # swept before it was locked
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), folder.stat()):
+                return folder, fd
+        os.close(fd)
+
+
+def declare(folder: Path, name: str) -> None:
+    """Say that ``name``'s files are about to appear or to vanish."""
+    replace(folder / _INTENT, json.dumps({"name": name}).encode(), folder)
+
+
+def sweep(area: Path, abandon: Callable[[str], None]) -> None:
+    """Delete the folders whose owner is gone; ``abandon(name)`` deals with the model each was about."""
+    for folder in _entries(area):
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if name := _intent(folder):
+                abandon(name)
+            remove_tree(folder)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(fd)
+
+
+def _entries(area: Path) -> list[Path]:
+    return sorted(area.iterdir()) if area.is_dir() else []
+
+
+def _intent(folder: Path) -> str | None:
+    try:
+        with (folder / _INTENT).open("rb") as file:
+            name = json.loads(file.read(_INTENT_BYTES)).get("name")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return name if isinstance(name, str) else None

@@ -1,0 +1,45 @@
+"""What every operation of a store needs to know. Made once by the store, passed around."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hyprstream_core.config import Limits
+from hyprstream_core.repo import locks
+from hyprstream_core.repo.durable import full_disk_is_named
+from hyprstream_core.repo.layout import Layout
+from hyprstream_core.repo.parts import Parts
+from hyprstream_core.repo.staging import staging_folder
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One store's places, parts and limits."""
+
+    layout: Layout
+    parts: Parts
+    limits: Limits
+    timeout: float
+    driver: str
+    lock_timeout: float
+
+    @contextmanager
+    def stage(self) -> Iterator[Path]:
+        """A private folder for unfinished work; a full disk is reported as such."""
+        with full_disk_is_named(self.layout.root), staging_folder(self.layout.staging) as folder:
+            yield folder
+
+    @contextmanager
+    def model_lock(self, name: str) -> Iterator[None]:
+        """Nobody else changes the model ``name`` inside the block. Never held across the network."""
+        with locks.hold(self.layout.lock(f"model-{name}"), f"model {name!r}", self.lock_timeout):
+            yield
+
+    @contextmanager
+    def content_in_use(self) -> Iterator[None]:
+        """Large objects that nothing refers to yet are not collected inside the block."""
+        with locks.hold(self.layout.lock("content"), "the object store", self.lock_timeout, shared=True):
+            yield
