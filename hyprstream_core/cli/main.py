@@ -19,9 +19,9 @@ from hyprstream_core import __version__
 from hyprstream_core.cli.context import Context
 from hyprstream_core.cli.options import global_options
 from hyprstream_core.cli.output import emit_error, silence_stdout
-from hyprstream_core.errors import HyprstreamError, InternalError
+from hyprstream_core.errors import ConfigError, HyprstreamError, InternalError
 from hyprstream_core.interfaces.command import Command
-from hyprstream_core.plugins import PACKAGES, load
+from hyprstream_core.plugins import PACKAGES, Plugins, installed, load
 
 INTERRUPTED = 130
 
@@ -31,7 +31,7 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all verbs."""
-        return sorted(_records(ctx))
+        return sorted(_records_for_help(ctx))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The click command of one verb, imported now."""
@@ -55,12 +55,21 @@ class Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of verbs, from the records alone."""
         with formatter.section("Verbs"):
-            formatter.write_dl([(name, record.help) for name, record in sorted(_records(ctx).items())])
+            formatter.write_dl([(name, record.help) for name, record in sorted(_records_for_help(ctx).items())])
 
 
 def _records(ctx: click.Context) -> dict[str, Command]:
     context: Context = ctx.obj
     return {record.name: record for record in context.plugins.commands()}
+
+
+def _records_for_help(ctx: click.Context) -> dict[str, Command]:
+    """All verbs; core's own while the configuration is wrong, since nobody knows which plugins are allowed."""
+    try:
+        return _records(ctx)
+    except ConfigError:
+        builtin = [candidate for candidate in installed() if candidate.is_builtin]
+        return {record.name: record for record in Plugins(builtin).commands()}
 
 
 def _unknown(verb: str, known: Sequence[str]) -> str:

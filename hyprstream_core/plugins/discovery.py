@@ -74,7 +74,7 @@ def load(path: str) -> Any:
         value: Any = importlib.import_module(module)
         for part in attribute.split("."):
             value = getattr(value, part)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # the code of others may raise whatever it likes
         raise PluginError(f"cannot load {path!r}: {type(error).__name__}: {error}") from error
     return value
 

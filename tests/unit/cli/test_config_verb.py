@@ -1,0 +1,113 @@
+"""``config show`` and the sources that the command line reads."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+RUN = [sys.executable, "-m", "hyprstream_core.cli"]
+
+
+def show(*arguments, options=(), **env):
+    run = subprocess.run(
+        [*RUN, *options, "config", "show", "--json", *arguments],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return json.loads(run.stdout) if run.returncode == 0 else json.loads(run.stderr)["error"]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[server]\nport = 2\nhost = 'example'\n")
+    return path
+
+
+def test_flags_beat_environment_beats_file_beats_defaults(file):
+    port = "server.port"
+    assert show()[port] == 50051
+    assert show(HYPRSTREAM_CONFIG=str(file))[port] == 2
+    assert show(HYPRSTREAM_CONFIG=str(file), HYPRSTREAM_SERVER_PORT="3")[port] == 3
+    assert show(options=["--set", "server.port=4"], HYPRSTREAM_CONFIG=str(file), HYPRSTREAM_SERVER_PORT="3")[port] == 4
+
+
+def test_origins_name_the_source(file):
+    found = show(
+        "--origin",
+        options=["--config", str(file), "--models-dir", "/m", "--log-level", "debug", "--set", "plugins.strict=true"],
+        HYPRSTREAM_SERVER_HOST="other",
+    )
+    assert found["server.port"] == {"value": 2, "origin": f"file {file}"}
+    assert found["server.host"] == {"value": "other", "origin": "env HYPRSTREAM_SERVER_HOST"}
+    assert found["models_dir"] == {"value": "/m", "origin": "flag --models-dir"}
+    assert found["log.level"] == {"value": "debug", "origin": "flag --log-level"}
+    assert found["plugins.strict"] == {"value": True, "origin": "flag --set plugins.strict"}
+    assert found["clone.timeout"]["origin"] == "default"
+
+
+def test_the_flag_for_the_file_beats_the_variable(file, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text("[server]\nport = 9\n")
+    assert show(options=["--config", str(other)], HYPRSTREAM_CONFIG=str(file))["server.port"] == 9
+
+
+def test_the_default_file_is_read_when_it_is_there(tmp_path):
+    folder = tmp_path / "hyprstream"
+    folder.mkdir()
+    (folder / "config.toml").write_text("[server]\nport = 7\n")
+    assert show(XDG_CONFIG_HOME=str(tmp_path))["server.port"] == 7
+    assert show(XDG_CONFIG_HOME=str(tmp_path / "none"))["server.port"] == 50051
+
+
+def test_a_named_file_must_exist(tmp_path):
+    error = show(HYPRSTREAM_CONFIG=str(tmp_path / "none.toml"))
+    assert error["code"] == "config.no_file"
+    assert "none.toml" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[server\n", "is not TOML: Expected ']'"),
+        (b"\xff\xfe", "is not TOML"),
+        (b"a = 1\n" * 300_000, "larger than"),
+    ],
+)
+def test_a_file_that_is_no_toml_is_named(tmp_path, content, message):
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    error = show(HYPRSTREAM_CONFIG=str(path))
+    assert message in error["message"]
+    assert str(path) in error["message"]
+
+
+def test_a_folder_as_file_is_an_error(tmp_path):
+    assert "cannot be read" in show(HYPRSTREAM_CONFIG=str(tmp_path))["message"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "key", "value"),
+    [
+        ("server.port=8080", "server.port", 8080),
+        ("server.host=localhost", "server.host", "localhost"),
+        ('server.host="0.0.0.0"', "server.host", "0.0.0.0"),
+        ("clone.timeout=1.5", "clone.timeout", 1.5),
+        ("plugins.disable=['a', 'b']", "plugins.disable", ["a", "b"]),
+        ("models_dir=/a=b", "models_dir", "/a=b"),
+    ],
+)
+def test_set_reads_values_as_toml_and_else_as_text(assignment, key, value):
+    assert show(options=["--set", assignment])[key] == value
+
+
+def test_for_people_it_prints_a_table():
+    run = subprocess.run([*RUN, "config", "show", "--origin"], capture_output=True, text=True, timeout=60, check=True)
+    head, *rows = run.stdout.splitlines()
+    assert head.split() == ["KEY", "VALUE", "ORIGIN"]
+    assert any(row.split() == ["server.port", "50051", "default"] for row in rows)
+    assert any(row.split() == ["plugins.allow", "(unset)", "default"] for row in rows)

@@ -1,0 +1,190 @@
+"""The command line as its users meet it: exit codes, errors, help; nothing heavy is imported."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from hyprstream_core.cli import main
+from hyprstream_core.plugins import Plugins
+
+RUN = [sys.executable, "-m", "hyprstream_core.cli"]
+
+
+def command_line(*arguments, **env):
+    return subprocess.run([*RUN, *arguments], env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
+
+
+def test_help_lists_every_verb_with_its_summary():
+    run = command_line("--help")
+    assert run.returncode == 0
+    for verb in ("clone", "list", "inspect", "remove", "worktree", "infer", "config", "plugins", "version"):
+        assert f"\n  {verb} " in run.stdout
+    assert run.stderr == ""
+
+
+def test_version_option():
+    assert command_line("--version").stdout.startswith("hyprstream, version 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "remedy"),
+    [
+        (["lst"], "no verb 'lst'; did you mean: list?", "see: hyprstream --help"),
+        (["frobnicate"], "no verb 'frobnicate'; see: hyprstream --help", "see: hyprstream --help"),
+        (["plugins", "--jso"], "No such option", "see: hyprstream plugins --help"),
+        (["config", "shw"], "No such command 'shw'", "see: hyprstream config --help"),
+        (["clone"], "Missing argument 'URL'", "see: hyprstream clone --help"),
+        (["infer", "m", "--temperature", "hot", "-p", "x"], "'hot' is not a valid float", "infer --help"),
+        (["infer", "m", "--raw", "--system", "x", "-p", "x"], "--system needs the chat template", "infer --help"),
+        (["--set", "server.port", "list"], "expected KEY=VALUE", "see: hyprstream --help"),
+    ],
+)
+def test_wrong_usage_exits_2_and_says_where_help_is(arguments, message, remedy):
+    run = command_line(*arguments)
+    assert run.returncode == 2
+    first, second = run.stderr.splitlines()
+    assert first.startswith("error: ")
+    assert message in first
+    assert remedy in second
+    assert run.stdout == ""
+
+
+def test_without_arguments_it_shows_help_and_exits_2():
+    run = command_line()
+    assert run.returncode == 2
+    assert "Verbs:" in run.stdout + run.stderr
+
+
+def test_a_missing_server_names_the_distribution_to_install():
+    run = command_line("server", HYPRSTREAM_DISABLE_PLUGINS="api")
+    assert run.returncode == 2
+    assert "pip install hyprstream-api" in run.stderr
+
+
+def test_a_refusal_exits_1_with_message_and_remedy():
+    run = command_line("config", "show", HYPRSTREAM_SERVER_PRT="1")
+    assert run.returncode == 1
+    assert run.stderr.splitlines() == [
+        "error: unknown setting 'HYPRSTREAM_SERVER_PRT' in the environment",
+        "  did you mean HYPRSTREAM_SERVER_PORT, HYPRSTREAM_SERVER_HOST, HYPRSTREAM_SERVER_WORKERS?",
+    ]
+    assert run.stdout == ""
+
+
+def test_with_json_an_error_is_one_object_on_stderr():
+    for arguments, code, status in (
+        (["config", "show", "--json", "--nonsense"], "usage", 2),
+        (["--set", "server.port=0", "config", "show", "--json"], "config.bad_value", 1),
+    ):
+        run = command_line(*arguments)
+        assert run.returncode == status
+        (line,) = run.stderr.splitlines()
+        error = json.loads(line)["error"]
+        assert error["code"] == code
+        assert set(error) == {"type", "code", "message", "remedy", "param", "details"}
+        assert run.stdout == ""
+
+
+def test_help_works_with_a_broken_configuration_and_loads_no_plugin_then():
+    run = command_line("--help", HYPRSTREAM_NO_SUCH_KEY="1", HYPRSTREAM_SERVER_PORT="x")
+    assert run.returncode == 0, run.stderr
+    assert "\n  list " in run.stdout
+
+
+def failing(error):
+    def raise_it(self):
+        raise error
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (ZeroDivisionError("x"), 1, "error: a defect in hyprstream: ZeroDivisionError: x"),
+        (PermissionError(13, "Permission denied", "/some/file"), 1, "error: Permission denied: /some/file"),
+        (KeyboardInterrupt(), 130, ""),
+        (MemoryError(), 1, "MemoryError"),
+    ],
+)
+def test_whatever_happens_there_is_no_traceback(monkeypatch, capsys, error, code, text):
+    monkeypatch.setattr(Plugins, "commands", failing(error))
+    assert main.run(["list"], {}) == code
+    err = capsys.readouterr().err
+    assert text in err
+    assert "Traceback" not in err
+
+
+def test_debugging_shows_the_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(Plugins, "commands", failing(ZeroDivisionError("x")))
+    assert main.run(["list"], {"HYPRSTREAM_LOG": "debug"}) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_closed_pipe_is_no_error_message():
+    run = subprocess.run(
+        ["bash", "-c", f"{' '.join(RUN)} config show --json | true; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.stderr == ""
+    assert int(run.stdout) in (0, 1)
+
+
+def test_control_c_exits_130_quietly():
+    process = subprocess.Popen([*RUN, "infer", "model"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err.strip() == ""
+
+
+def test_no_colours_and_no_control_characters_outside_a_terminal():
+    run = command_line("--set", "a\x1b[31mb=1", "list")
+    assert run.returncode == 1
+    assert "\x1b" not in run.stderr
+    assert "\\x1b" in run.stderr
+
+
+LIGHT = {
+    "--help": ["--help"],
+    "list": ["list"],
+    "plugins": ["plugins"],
+    "config show": ["config", "show"],
+    "version": ["version"],
+}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_torch_is_not_imported_by(name):
+    code = (
+        "import sys, json, os; from hyprstream_core.cli.main import run;"
+        f"code = run({LIGHT[name]!r}, os.environ);"
+        "print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    status, modules = json.loads(run.stderr.splitlines()[-1])
+    assert status == 0
+    assert {"torch", "numpy", "transformers", "tokenizers"}.isdisjoint(modules)
+
+
+def test_help_imports_no_body_of_a_verb_and_nothing_slow():
+    code = (
+        "import sys, json, os; from hyprstream_core.cli.main import run; run(['--help'], os.environ);"
+        "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    modules = set(json.loads(run.stderr))
+    assert {"structlog", "rich", "dulwich", "zmq", "capnp", "jinja2", "asyncio"}.isdisjoint(modules)
+    bodies = {m for m in modules if m.startswith("hyprstream_core.cli.")}
+    assert bodies == {f"hyprstream_core.cli.{m}" for m in ("main", "context", "options", "output")}

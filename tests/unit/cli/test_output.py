@@ -1,0 +1,83 @@
+"""Tables, sizes, ages, progress lines; nothing foreign reaches a terminal unescaped."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyprstream_core.cli.output import age, emit_fields, emit_table, has_colour, printable, size
+from hyprstream_core.cli.progress import plain_lines, transfer_progress
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [(0, "0B"), (999, "999B"), (1000, "1.0kB"), (999_949, "999.9kB"), (999_960, "1.0MB"), (2_300_000_000, "2.3GB")],
+)
+def test_sizes_have_one_decimal_in_decimal_units(num_bytes, text):
+    assert size(num_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-1, "0s"), (0, "0s"), (59, "59s"), (60, "1m"), (7199, "1h"), (7200, "2h"), (432000, "5d")]
+)
+def test_ages_are_in_their_largest_unit(seconds, text):
+    assert age(seconds) == text
+
+
+@given(st.text())
+def test_printable_text_holds_no_control_character_but_newline_and_tab(text):
+    assert not any((ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 for c in printable(text))
+
+
+def test_table_columns_are_aligned_and_escaped(capsys):
+    emit_table(("A", "B"), [("long name", "x\x1b[2J"), ("s", "two\nlines")])
+    assert capsys.readouterr().out.splitlines() == ["A          B", "long name  x\\x1b[2J", "s          two lines"]
+
+
+def test_fields_leave_out_what_is_empty(capsys):
+    emit_fields({"a": 1, "long": "", "b": None, "c": 0})
+    assert capsys.readouterr().out.splitlines() == ["a     1", "c     0"]
+
+
+class Stream:
+    def __init__(self, terminal):
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "env", "colour"),
+    [(True, {}, True), (False, {}, False), (True, {"NO_COLOR": "1"}, False), (True, {"TERM": "dumb"}, False)],
+)
+def test_colours_only_on_a_terminal_that_wants_them(terminal, env, colour):
+    assert has_colour(Stream(terminal), env) is colour
+
+
+def test_plain_progress_writes_the_beginning_the_end_and_now_and_then():
+    now, written = [0.0], []
+    progress = plain_lines(written.append, lambda: now[0])
+    for second in range(12):
+        now[0] = float(second)
+        progress("large files", second * 1000, 11000)
+    progress("large files", 11000, 11000)
+    progress("unknown size", 5, None)
+    assert written == [
+        "large files: 0B of 11.0kB",
+        "large files: 5.0kB of 11.0kB",
+        "large files: 10.0kB of 11.0kB",
+        "large files: 11.0kB of 11.0kB",
+        "unknown size: 5B",
+    ]
+
+
+def test_quiet_progress_writes_nothing(capsys):
+    with transfer_progress({}, quiet=True) as progress:
+        progress("phase", 1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_without_a_terminal_is_plain(capsys):
+    with transfer_progress({}, quiet=False) as progress:
+        progress("phase", 1, 2)
+    assert capsys.readouterr() == ("", "phase: 1B of 2B\n")
