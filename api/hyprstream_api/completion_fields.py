@@ -29,8 +29,6 @@ def read_completion(raw: dict[str, Any], limits: Limits) -> tuple[CompletionFiel
     _check_count(raw.get("prompt"), limits)
     fields = read(raw, CompletionFields, limits)
     prompts = _prompts(fields.prompt)
-    if (choices := len(prompts) * (fields.n or 1)) > limits.choices and fields.n not in (None, 1):
-        check_at_most("n", choices, limits.choices, " choices in all")
     return fields, TextPrompts(fields.model, prompts), options_of(fields, fields.max_tokens or DEFAULT_MAX_TOKENS)
 
 

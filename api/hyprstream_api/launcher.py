@@ -33,7 +33,7 @@ from hyprstream_core.config import Settings
 from hyprstream_core.errors import HyprstreamError, Unavailable
 from hyprstream_core.plugins import Plugins
 from hyprstream_core.rpc.endpoints import endpoint
-from hyprstream_core.spawn import Spawned, spawn
+from hyprstream_core.spawn.spawned import Spawned, spawn
 from hyprstream_core.telemetry import logger
 
 SPAWN_SECONDS = 120.0

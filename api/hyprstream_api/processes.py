@@ -11,7 +11,7 @@ from hyprstream_core import plugins as plugin_loader
 from hyprstream_core.config import Settings
 from hyprstream_core.errors import PluginMissing
 from hyprstream_core.plugins import Plugins
-from hyprstream_core.spawn import Program
+from hyprstream_core.spawn.program import Program
 
 PROCESSES: Mapping[str, Sequence[str]] = {"control": ("registry",), "engine": ("inference",)}
 """Process → its services. They are found by name among the plugins' records; this package knows none of them."""

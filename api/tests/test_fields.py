@@ -276,9 +276,3 @@ def test_tool_choice_has_two_values():
 )
 def test_bad_tools_are_refused_by_path(function, param):
     assert refused(chat, tools=[{"type": "function", "function": function}]).param == param
-
-
-def test_n_times_prompts_is_bounded():
-    assert refused(completion, prompt=["a"] * 4, n=5).param == "n"
-    completion(prompt=["a"] * 4, n=4)
-    completion(prompt=["a"] * 32)
