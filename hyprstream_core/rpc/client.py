@@ -162,8 +162,7 @@ class Client:
             DeadlineExceeded: no answer in time.
             HyprstreamError: whatever the method raised.
         """
-        if method.streaming:
-            raise InternalError(f"{method.service}.{method.name} is a stream; use Client.stream")
+        self._check(method, streaming=False)
         seconds = self._options.call_timeout if timeout is None else timeout
         try:
             async with asyncio.timeout(seconds) as limit:
@@ -172,6 +171,13 @@ class Client:
             if not limit.expired():
                 raise
             raise _too_late(method, seconds) from None
+
+    def _check(self, method: Method[Any, Any], *, streaming: bool) -> None:
+        if os.getpid() != self._pid:
+            raise InternalError("an RPC client cannot be used in a forked process; make a new one after the fork")
+        if method.streaming != streaming:
+            right = "stream" if method.streaming else "call"
+            raise InternalError(f"{method.service}.{method.name} is called the other way; use Client.{right}")
 
     async def _unary(self, method: Method[Req, Res], request: Req, seconds: float, who: tuple[str, str, str]) -> Res:
         call_id, call = await self._open(method, request, seconds, who)
@@ -197,8 +203,7 @@ class Client:
 
         ``timeout`` (None: none) bounds the whole stream. Raises as :meth:`call` does.
         """
-        if not method.streaming:
-            raise InternalError(f"{method.service}.{method.name} is not a stream; use Client.call")
+        self._check(method, streaming=True)
         deadline = None if timeout is None else time.monotonic() + timeout
         call_id, call = await _within(
             deadline, timeout, method, self._open(method, request, timeout, (subject, request_id, traceparent))
@@ -264,8 +269,6 @@ class Client:
         Raises:
             Unavailable: there is none.
         """
-        if os.getpid() != self._pid:
-            raise InternalError("an RPC client cannot be used in a forked process; make a new one after the fork")
         if self._loop not in (None, asyncio.get_running_loop()):
             raise InternalError("an RPC client cannot be used from another event loop than that of its first call")
         if self._loop is None:

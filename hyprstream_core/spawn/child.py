@@ -14,9 +14,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -87,13 +87,19 @@ async def _live(order: Order, status_fd: int, lifeline_fd: int) -> int:
         await asyncio.wait({start})
     try:
         runnable, info = await start
-        _report(status_fd, {"ready": info})
     except HyprstreamError as error:
         halt.cancel()
-        _report(status_fd, {"error": error.to_record()})
+        _report(status_fd, error.to_record(), "error")
         return 1
     except asyncio.CancelledError:
         return 0
+    try:
+        _report(status_fd, info, "ready")
+    except TypeError as error:
+        halt.cancel()
+        await _stop(runnable)
+        _report(status_fd, InternalError(f"{order.load} returned no plain data: {error}").to_record(), "error")
+        return 1
     await halt
     return await _stop(runnable)
 
@@ -107,12 +113,13 @@ async def _stop(runnable: Runnable) -> int:
     return 0
 
 
-def _report(fd: int, status: dict[str, Any]) -> None:
-    """Tell the parent, in one line. That it is gone, the lifeline tells us."""
-    try:
-        line = msgspec.json.encode(status, enc_hook=str)
-    except (TypeError, ValueError) as error:
-        line = msgspec.json.encode({"error": InternalError(f"start() returned no plain data: {error}").to_record()})
+def _report(fd: int, value: Mapping[str, Any], key: Literal["ready", "error"]) -> None:
+    """Tell the parent, in one line. That it is gone, the lifeline tells us.
+
+    Raises:
+        TypeError: what a program returned is no plain data. (Of an error's details, the texts will do.)
+    """
+    line = msgspec.json.encode({key: value}, enc_hook=str if key == "error" else None)
     with suppress(BrokenPipeError), os.fdopen(fd, "wb") as pipe:
         pipe.write(line + b"\n")
 
