@@ -445,10 +445,10 @@ def test_a_tokenizer_is_loaded_once_per_commit(directory, monkeypatch):
 def test_a_slow_reader_slows_the_engine_and_not_the_memory(directory):
     async def test():
         async with opened(directory, ["x" * 3000]) as (front, inference):
-            async with await front.chat(ChatPrompt("demo", HELLO), Options()) as answer:
-                await anext(answer)
-                await asyncio.sleep(0.1)
-                assert inference.generated < 100
-                assert sum([len(d.token_ids) async for d in answer]) == 2999
+            answer = await front.chat(ChatPrompt("demo", HELLO), Options())
+            await anext(answer)
+            await asyncio.sleep(0.1)
+            assert inference.generated < 100
+            assert sum([len(d.token_ids) async for d in answer]) == 2999
 
     run(test)
