@@ -1,0 +1,101 @@
+"""The make targets explain themselves, and the constraints pin what is installed."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distribution, distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+PROJECTS = [ROOT, ROOT / "api", ROOT / "plugins/demo", ROOT / "plugins/qwen"]
+OURS = {"hyprstream", "hyprstream-api", "hyprstream-demo", "hyprstream-qwen"}
+
+
+def constraints():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(r.name): r for r in found}
+
+
+def test_every_target_explains_itself_in_help():
+    shown = subprocess.run(
+        ["make", "-C", ROOT, "--no-print-directory", "help"], capture_output=True, text=True, check=True
+    )
+    targets = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    explained = dict(re.findall(r"^  make ([a-z-]+) +(\S.+)$", shown.stdout, re.M))
+    assert set(explained) == set(targets)
+    assert all(len(text) > 10 for text in explained.values())
+
+
+def test_make_without_a_target_shows_help_and_changes_nothing():
+    run = subprocess.run(["make", "-C", ROOT, "-n"], capture_output=True, text=True, check=True)
+    assert "awk" in run.stdout
+    assert "pip" not in run.stdout
+
+
+@pytest.mark.parametrize("name", [".ci/run", ".ci/setup"])
+def test_scripts_are_executable_and_stop_at_the_first_error(name):
+    path = ROOT / name
+    assert path.stat().st_mode & 0o111
+    assert "set -euo pipefail" in path.read_text()
+    subprocess.run(["bash", "-n", path], check=True)
+
+
+def test_every_requirement_is_pinned_exactly_and_allowed_by_its_pin():
+    pins = constraints()
+    for project in PROJECTS:
+        table = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+        extras = [r for group in table.get("optional-dependencies", {}).values() for r in group]
+        for text in [*table["dependencies"], *extras]:
+            requirement = Requirement(text)
+            name = canonicalize_name(requirement.name)
+            if name not in OURS:
+                pin = pins[name]
+                (exact,) = pin.specifier
+                assert exact.operator == "=="
+                assert Version(exact.version) in requirement.specifier, text
+
+
+def test_what_is_installed_is_what_is_pinned():
+    pins = constraints()
+    wrong = []
+    for found in distributions():
+        name = canonicalize_name(found.name)
+        if name in pins and Version(found.version).public not in pins[name].specifier:
+            wrong.append(f"{name} {found.version}")
+    assert wrong == []
+
+
+def test_torch_is_pinned_without_a_build_so_that_an_index_can_be_chosen():
+    (exact,) = constraints()["torch"].specifier
+    assert "+" not in exact.version
+
+
+def test_setup_without_python_or_root_names_the_command(tmp_path):
+    """A system with nothing but coreutils: no python, no git, not root."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("bash", "env", "dirname"):
+        path = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout.strip()
+        (programs / name).symlink_to(path)
+    (programs / "id").write_text("#!/bin/bash\necho 1000\n")
+    (programs / "id").chmod(0o755)
+    run = subprocess.run(
+        ["bash", ROOT / ".ci/setup", tmp_path / "venv"], env={"PATH": str(programs)}, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert "sudo apt-get install -y --no-install-recommends python3 python3-venv git" in run.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_the_installed_program_is_the_one_of_this_tree():
+    assert distribution("hyprstream").entry_points["hyprstream"].value == "hyprstream_core.cli.main:main"
+    program = Path(sys.executable).with_name("hyprstream")
+    run = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("hyprstream, version ")
