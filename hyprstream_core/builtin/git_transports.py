@@ -74,6 +74,10 @@ class HttpClient(Urllib3HttpGitClient):
         self._discovery_bytes = limits.repo_refs * _REF_BYTES
         self._pack_bytes = limits.repo_pack_bytes + self._discovery_bytes
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.pool_manager.clear()
+
     def _http_request(
         self,
         url: str,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 from hyprstream_core.errors import RefError, UnsafeTree
@@ -35,7 +36,8 @@ def clone(
         repository = stage / "repo.git"
         create(repository, url=url.clean, lfs=space.layout.lfs)
         with open_git(repository) as git:
-            fetched = fetch(connection, git, space.limits, progress)
+            with closing(connection.client):
+                fetched = fetch(connection, git, space.limits, progress)
             chosen = _choose(fetched, branch)
             _verify(space, git, fetched, progress)
             _write_refs(git, fetched, chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, RemoteError
@@ -106,6 +107,9 @@ def collect(space: Workspace, repositories: Iterable[Path]) -> int:
             if file.name not in needed:
                 freed += file.stat().st_size
                 file.unlink()
+                with suppress(OSError):  # others share the folders
+                    file.parent.rmdir()
+                    file.parent.parent.rmdir()
         return freed
 
 

@@ -164,7 +164,6 @@ def fetch(connection: Connection, git: GitDir, limits: Limits, progress: Progres
     file, commit, abort = git.store.add_pack()
     incoming = _Incoming(file, limits, progress)
     try:
-        connection.client._fetch_capabilities.discard(b"packfile-uris")  # it would fetch from anywhere
         result = _talk(
             connection.client.fetch_pack,
             connection.path, incoming.wants, ObjectStoreGraphWalker([], lambda _oid: []), incoming.write,
