@@ -106,7 +106,12 @@ class EndpointLock:
             Unavailable: something that is no socket is in the way.
         """
         path = socket.with_name(f"{socket.name}.lock")
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise Unavailable(
+                f"the lock {path} cannot be opened: {error.strerror}", remedy="remove it", code="rpc.unsafe_directory"
+            ) from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _clear(socket)

@@ -29,7 +29,7 @@ class ErrorRecord:
 
 def encode_error(error: HyprstreamError, limits: Limits) -> bytes:
     """``error`` as bytes; texts are cut and details left out when they are out of proportion."""
-    details = msgspec.json.encode(error.details, enc_hook=str).decode()
+    details = _details(error.details)
     record = ErrorRecord(
         type(error).__name__,
         error.error_code,
@@ -49,6 +49,13 @@ def decode_error(data: bytes, limits: Limits) -> HyprstreamError:
     except (InvalidRequest, msgspec.DecodeError):
         return InternalError("the service sent an error that cannot be read", code="rpc.malformed")
     return from_record({**vars(record), "details": details})
+
+
+def _details(details: dict[str, Any]) -> str:
+    try:
+        return msgspec.json.encode(details, enc_hook=str).decode()
+    except (TypeError, ValueError, RecursionError):  # odd keys, numbers beyond 64 bits, text that is no UTF-8
+        return msgspec.json.encode({ascii(key): ascii(value) for key, value in details.items()}).decode()
 
 
 def _text(value: str) -> str:

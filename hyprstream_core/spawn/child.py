@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import os
 import select
 import signal
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> int:
     for fd in (status_fd, lifeline_fd):
         os.set_inheritable(fd, False)
     with os.fdopen(order_fd, "rb") as file:
-        order = msgspec.json.decode(file.read(), type=Order)
+        order = msgspec.convert(json.loads(file.read()), Order)
     setup_logging(order.log.level, order.log.format)
     _prctl(PR_SET_NAME, ctypes.c_char_p(f"hs-{name}".encode()[:15]))
     if order.death_signal:
@@ -95,7 +96,7 @@ async def _live(order: Order, status_fd: int, lifeline_fd: int) -> int:
         return 0
     try:
         _report(status_fd, info, "ready")
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         halt.cancel()
         await _stop(runnable)
         _report(status_fd, InternalError(f"{order.load} returned no plain data: {error}").to_record(), "error")
@@ -117,11 +118,12 @@ def _report(fd: int, value: Mapping[str, Any], key: Literal["ready", "error"]) -
     """Tell the parent, in one line. That it is gone, the lifeline tells us.
 
     Raises:
-        TypeError: what a program returned is no plain data. (Of an error's details, the texts will do.)
+        TypeError, ValueError: what a program returned is no plain data. (Of an error's details, the texts will do.)
     """
-    line = msgspec.json.encode({key: value}, enc_hook=str if key == "error" else None)
-    with suppress(BrokenPipeError), os.fdopen(fd, "wb") as pipe:
-        pipe.write(line + b"\n")
+    lenient = key == "error"
+    line = json.dumps({key: dict(value)}, default=str if lenient else None, skipkeys=lenient)
+    with suppress(BrokenPipeError), os.fdopen(fd, "w") as pipe:
+        pipe.write(line + "\n")
 
 
 def _watch(fd: int, orphaned: Callable[[], None]) -> None:

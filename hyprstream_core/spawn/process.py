@@ -5,11 +5,14 @@ Three descriptors connect the two; nothing but their numbers is on the child's c
     config    memory file    parent → child   the order: class, configuration, log settings (may hold secrets)
     status    pipe           child → parent   one JSON line: {"ready": …} or {"error": …}
     lifeline  pipe           held open        its end tells the child that the parent is gone
+
+The standard library's JSON is used, since it carries file names that are no UTF-8.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -69,7 +72,7 @@ class Process(Spawned):
         lifeline_end, lifeline = os.pipe()
         order = os.memfd_create("hyprstream-order")
         try:
-            os.write(order, msgspec.json.encode(self._order()))
+            os.write(order, json.dumps(self._order()).encode())
             os.lseek(order, 0, os.SEEK_SET)
             descriptors = (order, status_end, lifeline_end)
             popen = subprocess.Popen(
@@ -159,8 +162,8 @@ def _outcome(line: bytes) -> dict[str, Any]:
         HyprstreamError: what it reported instead.
     """
     try:
-        status: dict[str, dict[str, Any]] = msgspec.json.decode(line, type=dict[str, dict[str, Any]])
-    except msgspec.DecodeError:
+        status = msgspec.convert(json.loads(line), dict[str, dict[str, Any]])
+    except ValueError:  # msgspec's errors are such too
         raise InternalError("a subprocess sent a status that cannot be read") from None
     if "error" in status:
         error: HyprstreamError = from_record(status["error"])

@@ -27,6 +27,10 @@ class Raises(Base):
     async def start(self):
         raise ValueError("boom")
 
+class RaisesOddly(Base):
+    async def start(self):
+        raise ValueError("/models/" + chr(0xdcff))
+
 class Never(Base):
     async def start(self):
         try:

@@ -191,6 +191,18 @@ def test_start_must_return_plain_data():
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_file_names_that_are_no_utf8_pass_both_ways(mode):
+    async def main():
+        thing = await spawn(program("Base", mode, path="/models/\udcff"))
+        assert thing.info["got"] == {"path": "/models/\udcff"}
+        await thing.stop()
+        with pytest.raises(InternalError, match="ValueError"):
+            await spawn(program("RaisesOddly", mode))
+
+    asyncio.run(main())
+
+
 PARENT = """
 import asyncio, os, sys, threading
 from hyprstream_core.spawn.program import Program
