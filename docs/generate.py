@@ -87,6 +87,7 @@ def _split_example(text: str) -> tuple[str, str, str]:
     summary, _, rest = text.partition("Example::\n")
     block = re.match(r"(?:\n|    .*\n?)+", rest)
     code = textwrap.dedent(block.group()).strip("\n") if block else ""
+    code = code.replace("'''", '"""')  # a docstring cannot hold its own quotes
     return _markdown(summary.strip()), code, rest[block.end() :] if block else rest
 
 

@@ -44,7 +44,9 @@ def hyprstream_rpc_transports() -> Iterable[RpcTransport]:
 @hookimpl
 def hyprstream_storage_filters() -> Iterable[StorageFilter]:
     """Git LFS."""
-    yield StorageFilter("lfs", sniff=b"version https://git-lfs.github.com/spec/", load="hyprstream_core.builtin.lfs:Lfs")
+    yield StorageFilter(
+        "lfs", sniff=b"version https://git-lfs.github.com/spec/", load="hyprstream_core.builtin.lfs:Lfs"
+    )
 
 
 @hookimpl
