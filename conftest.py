@@ -7,6 +7,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory):
+    """Scrub the environment and make a new, empty HOME."""
     for name in list(os.environ):
         if name.startswith(("GIT_", "HYPRSTREAM_", "XDG_", "HF_", "OPENAI_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
