@@ -37,6 +37,10 @@ class Ipc(RpcLink):
             raise Conflict(f"this process already serves {path}", code="rpc.in_use")
         self._locks[endpoint] = EndpointLock.acquire(path)
 
+    def bound(self, endpoint: str) -> None:
+        """Close the socket to others too, should its directory ever be opened to them."""
+        ipc_path(endpoint).chmod(0o600)
+
     def release(self, endpoint: str) -> None:
         """Remove the socket and unlock its path."""
         if lock := self._locks.pop(endpoint, None):

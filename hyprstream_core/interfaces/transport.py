@@ -70,6 +70,9 @@ class RpcLink(ABC):
             Unavailable: it must not be bound (a public address without keys, a foreign directory).
         """
 
+    def bound(self, endpoint: str) -> None:  # noqa: B027 - most transports have nothing to add
+        """The socket is bound now; tighten what binding has left open."""
+
     @abstractmethod
     def release(self, endpoint: str) -> None:
         """Undo :meth:`prepare_bind` after the socket is closed."""

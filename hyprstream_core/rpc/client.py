@@ -334,8 +334,9 @@ class Client:
     def _farewell(self) -> None:
         """The server is stopping. An inproc connection does not come back by itself: ask for the next one."""
         self._fall("it is stopping")
-        if self.endpoint.startswith("inproc:") and self._socket:
+        if self.endpoint.startswith("inproc:") and self._socket and self._pump:
             self._socket.connect(self.endpoint)
+            self._pump.send((wire.NO_CALL, wire.PING, b""))
 
     def _fail(self, error: HyprstreamError) -> None:
         for call in self._calls.values():

@@ -151,6 +151,7 @@ class Server:
         except zmq.ZMQError as error:
             kind = Conflict if error.errno == errno.EADDRINUSE else Unavailable
             raise kind(f"cannot serve at {endpoint}: {error.strerror}", endpoint=endpoint) from None
+        link.bound(endpoint)
 
     def _link(self, endpoint: str) -> RpcLink:
         scheme = endpoint.partition("://")[0]
