@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import falcon
 import falcon.asgi
 
@@ -24,15 +26,9 @@ class ReadyResource:
         self._connection = connection
 
     async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """200 with the engine's load, or 503 with the reason in the error's message."""
+        """200 with the engine's counters, or 503 with the reason in the error's message."""
         status = await self._connection.require_ready()
-        resp.media = {
-            "status": "ready",
-            "device": status.device,
-            "running": status.running,
-            "waiting": status.waiting,
-            "loaded": list(status.loaded),
-        }
+        resp.media = {**asdict(status), "status": "ready"}
 
 
 class VersionResource:
