@@ -35,7 +35,8 @@ def create_app(connect: Connect, limits: Limits, ping_seconds: float = PING_SECO
     connection, lifetime = Connection(), Lifetime()
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App()
     app.add_middleware(Worker(connect, connection, lifetime))
-    app.add_error_handler(Exception, _answer_error)
+    for cls in (Exception, falcon.HTTPError):  # Falcon has a handler of its own for the latter
+        app.add_error_handler(cls, _answer_error)
     models, model = ModelsResource(connection), ModelResource(connection)
     chat = ChatResource(connection, limits, lifetime, ping_seconds)
     completion = CompletionResource(connection, limits, lifetime, ping_seconds)

@@ -44,14 +44,14 @@ def _check_type(req: falcon.asgi.Request) -> None:
 
 
 async def _read(req: falcon.asgi.Request, limits: Limits) -> bytes:
-    """The body, given up as soon as it is longer than allowed (a chunked one does not say its length)."""
+    """The body, given up at the first byte too many (a chunked one does not say its length)."""
     parts: list[bytes] = []
-    size = 0
-    while part := await req.stream.read(CHUNK_BYTES):
-        size += len(part)
-        if size > limits.body_bytes:
-            raise _too_large(limits)
+    room = limits.body_bytes + 1
+    while part := await req.stream.read(min(CHUNK_BYTES, room)):
         parts.append(part)
+        room -= len(part)
+        if room <= 0:
+            raise _too_large(limits)
     return b"".join(parts)
 
 

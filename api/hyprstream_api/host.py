@@ -43,6 +43,7 @@ class Setup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: Limits
     log: LogSettings
     plugins: PluginSettings
+    drain_seconds: int = DRAIN_SECONDS
 
 
 class Host(BaseApplication):  # type: ignore[misc] # the base class is untyped
@@ -61,7 +62,7 @@ class Host(BaseApplication):  # type: ignore[misc] # the base class is untyped
             "worker_class": "hyprstream_api.worker.Worker",
             "logger_class": "hyprstream_api.worker.StructuredLog",
             "loglevel": "debug" if self._setup.log.level == "debug" else "warning",
-            "graceful_timeout": int(DRAIN_SECONDS + LEAVE_SECONDS),
+            "graceful_timeout": self._setup.drain_seconds + LEAVE_SECONDS,
             "asgi_disconnect_grace_period": 0,  # a client that leaves cancels its request at once
             "asgi_lifespan": "on",
             "asgi_loop": "asyncio",

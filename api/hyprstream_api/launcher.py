@@ -66,7 +66,9 @@ class _Supervisor:
 
     def __init__(self, launch: Launch, bound: socket.socket) -> None:
         self._launch = launch
-        self._bound = bound
+        self._bound, self._fd = bound, bound.fileno()
+        self._address = bound.getsockname()[:2]
+        self._url = listener.url_of(bound)
         self._services: dict[str, Spawned] = {}
         self._signals: asyncio.Queue[int] = asyncio.Queue()
 
@@ -133,19 +135,21 @@ class _Supervisor:
     async def _spawn_gunicorn(self) -> Process:
         """The gunicorn process, importing; it serves when it is given its set-up.
 
-        A session of its own keeps ctrl-C for us: gunicorn would drop its connections at once.
+        A session of its own keeps ctrl-C for us: gunicorn would drop its connections at once. The listening socket
+        is gunicorn's alone, so that clients are refused as soon as gunicorn closes it.
         """
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hyprstream_api.host"),
-            stdin=PIPE,
-            pass_fds=(self._bound.fileno(),),
-            start_new_session=True,
-        )
+        with self._bound:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "hyprstream_api.host"),
+                stdin=PIPE,
+                pass_fds=(self._fd,),
+                start_new_session=True,
+            )
 
     async def _let_serve(self, gunicorn: Process) -> None:
         settings = self._launch.settings
         setup = Setup(
-            fd=self._bound.fileno(),
+            fd=self._fd,
             parent=os.getpid(),
             workers=settings.server.workers,
             registry=endpoint("registry", "ipc", settings.runtime_dir),
@@ -162,11 +166,11 @@ class _Supervisor:
 
     async def _announce(self, ended: asyncio.Task[int]) -> None:
         """Wait until requests are answered, or gunicorn ends."""
-        ready = asyncio.create_task(wait_until_ready(self._bound.getsockname()[:2]))
+        ready = asyncio.create_task(wait_until_ready(self._address))
         try:
             await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
-                self._launch.announce(listener.url_of(self._bound), ready.result())
+                self._launch.announce(self._url, ready.result())
         finally:
             ready.cancel()
 

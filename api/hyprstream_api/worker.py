@@ -10,10 +10,10 @@ from gunicorn.workers.gasgi import ASGIWorker  # type: ignore[import-untyped]
 
 from hyprstream_core.telemetry import logger
 
-DRAIN_SECONDS = 30.0
+DRAIN_SECONDS = 30
 """After SIGTERM, how long open answers may go on before they end with an error."""
-LEAVE_SECONDS = 5.0
-"""After that, how long a worker may take to leave before it is killed."""
+LEAVE_SECONDS = 5
+"""After that, how long a worker may take to leave before it is killed; part of gunicorn's graceful timeout."""
 
 
 class Worker(ASGIWorker):  # type: ignore[misc] # the base class is untyped
@@ -22,7 +22,7 @@ class Worker(ASGIWorker):  # type: ignore[misc] # the base class is untyped
     def handle_exit_signal(self) -> None:
         """SIGTERM: no new connections; open answers may finish."""
         super().handle_exit_signal()
-        self.loop.call_later(DRAIN_SECONDS, self._end_answers)
+        self.loop.call_later(self.cfg.graceful_timeout - LEAVE_SECONDS, self._end_answers)
 
     def _end_answers(self) -> None:
         self._ending = self.loop.create_task(self.asgi.lifetime.end())
