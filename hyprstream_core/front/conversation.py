@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import InvalidRequest
 from hyprstream_core.front.records import ChatPrompt
+from hyprstream_core.text.quoting import Quotes
 from hyprstream_core.text.tokenizer import SPECIAL_TOKENS
 
 RESERVED = frozenset(
@@ -63,8 +64,8 @@ class Conversation:
         return rendered[:end] if kept else rendered[:end].rstrip()
 
 
-def conversation(prompt: ChatPrompt, special_tokens: Mapping[str, str], limits: Limits) -> Conversation:
-    """Check ``prompt`` and prepare it for the template.
+def conversation(prompt: ChatPrompt, special_tokens: Mapping[str, str], quotes: Quotes, limits: Limits) -> Conversation:
+    """Check ``prompt`` and prepare it for the template, with ``quotes`` around special tokens of its own.
 
     Raises:
         InvalidRequest: ``param`` names the field.
@@ -82,9 +83,9 @@ def conversation(prompt: ChatPrompt, special_tokens: Mapping[str, str], limits: 
     variables = {
         **special_tokens,
         "documents": None,
-        **prompt.template_kwargs,
-        "messages": messages,
-        "tools": tools or None,
+        **quotes.quote(prompt.template_kwargs),
+        "messages": quotes.quote(messages),
+        "tools": quotes.quote(tools) or None,
         "add_generation_prompt": prompt.add_generation_prompt,
     }
     return Conversation(variables, names, mark)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -27,6 +28,7 @@ from hyprstream_core.front.voice import Voice, Voices
 from hyprstream_core.interfaces.inference import Description, GenerateRequest, Inference, ModelInfo, Registry
 from hyprstream_core.interfaces.response import ResponseFormat, ResponseParser
 from hyprstream_core.text.detokenise import detokeniser
+from hyprstream_core.text.quoting import Quotes
 from hyprstream_core.text.response import PlainParser
 from hyprstream_core.text.stop import StopStrings
 from hyprstream_core.text.template import TemplateRenderer
@@ -98,10 +100,13 @@ class Front:
                 f"{description.model} has no chat template", remedy="use text completions, or add chat_template.jinja"
             )
         voice = await self._voices.get(description)
-        talk = conversation(prompt, voice.tokenizer.special_tokens | description.special_tokens, self._limits)
+        quotes = Quotes(voice.tokenizer.specials)
+        special_tokens = voice.tokenizer.special_tokens | description.special_tokens
+        talk = conversation(prompt, special_tokens, quotes, self._limits)
         rendered = talk.cut(await self._renderer.render(description.template, talk.variables))
-        (ids,) = await asyncio.to_thread(_encode, voice.tokenizer, [rendered], False)
-        tail = rendered[-PROMPT_TAIL:]
+        chunks = await asyncio.to_thread(voice.tokenizer.encode_all, quotes.chunks(rendered), add_special_tokens=False)
+        ids = tuple(chain.from_iterable(chunks))
+        tail = quotes.text(rendered)[-PROMPT_TAIL:]
         return self._answer(description, voice, (ids,), options, lambda: voice.parser(tail, talk.tools), "messages")
 
     async def complete(self, prompts: TextPrompts, options: Options) -> Answer:
@@ -116,7 +121,7 @@ class Front:
         check_options(options, self._limits, len(prompts.prompts))
         description = await self._describe(prompts.model)
         voice = await self._voices.get(description)
-        ids = await asyncio.to_thread(_encode, voice.tokenizer, prompts.prompts, True)
+        ids = await asyncio.to_thread(_encode, voice.tokenizer, prompts.prompts)
         return self._answer(description, voice, ids, options, PlainParser, "prompt")
 
     async def _describe(self, ref: str) -> Description:
@@ -160,11 +165,6 @@ class Front:
         return Answer(self._inference, description, request_id, prompts, choices)
 
 
-def _encode(
-    tokenizer: Tokenizer, prompts: Sequence[str | Sequence[int]], add_special_tokens: bool
-) -> tuple[tuple[int, ...], ...]:
+def _encode(tokenizer: Tokenizer, prompts: Sequence[str | Sequence[int]]) -> tuple[tuple[int, ...], ...]:
     """Token ids of each prompt; ids stay as they are."""
-    return tuple(
-        tuple(tokenizer.encode(prompt, add_special_tokens=add_special_tokens) if isinstance(prompt, str) else prompt)
-        for prompt in prompts
-    )
+    return tuple(tuple(tokenizer.encode(prompt) if isinstance(prompt, str) else prompt) for prompt in prompts)

@@ -24,17 +24,19 @@ SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token
 class Tokenizer:
     """One model's tokenizer. Immutable after loading; may be used from several threads.
 
-    ``special_tokens`` maps the names of :data:`SPECIAL_TOKENS` to their texts, as far as the model has them.
+    ``special_tokens`` maps the names of :data:`SPECIAL_TOKENS` to their texts, as far as the model has them;
+    ``specials`` are the texts of all special tokens. ``byte_level`` says that tokens are bytes and nothing else.
     """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str] | None = None) -> None:
-        self._source = source
         self._tokenizer = _parse(source)
         self.special_tokens = dict(special_tokens or {})
         added = self._tokenizer.get_added_tokens_decoder()
         self._added = {index: token.content for index, token in added.items()}
         self.special_ids = frozenset(index for index, token in added.items() if token.special)
-        self.byte_level = _is_byte_level(json.loads(source).get("decoder"))
+        self.specials = tuple(token.content for token in added.values() if token.special)
+        # A sequence may hold more than the one decoder: only the plain form is known to be just bytes.
+        self.byte_level = isinstance(self._tokenizer.decoder, tokenizers.decoders.ByteLevel)
         self._bytes = _byte_table() if self.byte_level else {}
 
     @classmethod
@@ -67,11 +69,16 @@ class Tokenizer:
         Raises:
             InvalidRequest: the text is not Unicode (it holds a lone surrogate).
         """
+        return self.encode_all([text], add_special_tokens=add_special_tokens)[0]
+
+    def encode_all(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[int]]:
+        """Token ids of each text, as :meth:`encode`."""
         try:
-            # PERF: the batch call releases the GIL while it works; `encode` does not.
-            return list(self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids)
+            # PERF: the batch call releases the GIL while it works; the library's `encode` does not.
+            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
         except TypeError as error:
             raise InvalidRequest("the text holds a lone surrogate, expected valid Unicode") from error
+        return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of ``ids``. Ids outside the vocabulary have no text."""
@@ -141,7 +148,7 @@ def _json_object(name: str, source: str) -> dict[str, Any]:
 
 
 def _parse(source: str) -> tokenizers.Tokenizer:
-    _json_object("tokenizer.json", source)
+    # PERF: the library checks the JSON; reading a file of 10 MB twice would hold up everything else for 0.2 s more.
     try:
         tokenizer = tokenizers.Tokenizer.from_str(source)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -151,16 +158,6 @@ def _parse(source: str) -> tokenizers.Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def _is_byte_level(decoder: object) -> bool:
-    """Whether decoding is joining the bytes of tokens (GPT-2's byte alphabet), and nothing else."""
-    if not isinstance(decoder, dict):
-        return False
-    parts = decoder.get("decoders")
-    if decoder.get("type") == "Sequence" and isinstance(parts, list) and len(parts) == 1:
-        return _is_byte_level(parts[0])
-    return decoder.get("type") == "ByteLevel"
 
 
 def _byte_table() -> dict[str, int]:

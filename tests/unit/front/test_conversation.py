@@ -4,12 +4,13 @@ from hyprstream_core.config import Limits
 from hyprstream_core.errors import InvalidRequest
 from hyprstream_core.front import ChatPrompt
 from hyprstream_core.front.conversation import RESERVED, conversation
+from hyprstream_core.text.quoting import Quotes
 
 HELLO = [{"role": "user", "content": "hi"}]
 
 
 def prepared(prompt: ChatPrompt, **limits):
-    return conversation(prompt, {"bos_token": "<s>"}, Limits(**limits))
+    return conversation(prompt, {"bos_token": "<s>"}, Quotes(["<s>"]), Limits(**limits))
 
 
 def test_the_template_gets_what_transformers_would_give_it():

@@ -125,12 +125,12 @@ def test_the_child_is_reused_and_renders_queue():
 )
 def test_case_028_templates_reach_nothing(source):
     async def test(renderer):
+        text, code = "", None
         try:
             text = await renderer.render(source, {"messages": []})
         except TemplateError as error:
-            assert error.error_code == "template.failed"
-        else:
-            assert text in ("", "[]")  # undefined, and nothing of it
+            code = error.error_code
+        assert (text, code) in [("", "template.failed"), ("", None), ("[]", None)]  # refused, or undefined
 
     run(test)
 
@@ -271,7 +271,7 @@ def test_the_child_has_no_environment_no_files_and_a_session_of_its_own(monkeypa
             await renderer.start()
             process = Path(f"/proc/{renderer.pid}")
             assert (process / "environ").read_bytes() == b""
-            targets = {os.readlink(fd) for fd in (process / "fd").iterdir()}
+            targets = {str(fd.readlink()) for fd in (process / "fd").iterdir()}
             assert all(t.startswith("pipe:") or t == "/dev/null" for t in targets)
             assert os.getsid(renderer.pid) == renderer.pid
             limits = (process / "limits").read_text()

@@ -69,6 +69,15 @@ def test_special_tokens_are_read_in_both_spellings(tmp_path):
     assert special_tokens(tmp_path, Limits()) == {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"{", "not valid JSON"), (b"[]", "expected an object"), (b"[" * 100_000, "not valid JSON")]
+)
+def test_a_broken_list_of_special_tokens_says_what_is_wrong(tmp_path, content, said):
+    (tmp_path / "special_tokens_map.json").write_bytes(content)
+    with pytest.raises(BadObject, match=said):
+        special_tokens(tmp_path, Limits())
+
+
 def test_a_model_without_tokenizer_is_refused_with_a_remedy(tmp_path):
     with pytest.raises(UnsupportedModel, match=r"no tokenizer\.json") as caught:
         Tokenizer.load(tmp_path, Limits())
@@ -78,12 +87,13 @@ def test_a_model_without_tokenizer_is_refused_with_a_remedy(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "not valid JSON"),
-        (b"{", "not valid JSON"),
-        (b"[]", "expected an object"),
+        (b"", "not a tokenizer"),
+        (b"{", "not a tokenizer"),
+        (b"[]", "not a tokenizer"),
         (b'{"model": {}}', "not a tokenizer"),
         (b"\xff\xfe", "not UTF-8"),
-        (b"[" * 100_000, "not valid JSON"),
+        (b"[" * 100_000, "not a tokenizer"),
+        (b'{"version":' * 100_000, "not a tokenizer"),
         (b'{"version":"1.0","added_tokens":[{"id":9999999999}]}', "not a tokenizer"),
     ],
 )
