@@ -1,0 +1,141 @@
+"""Words that fill the slots of questions and results: cities, names, numbers, paths and invented words.
+
+Half of what is copied into a tool call is invented, so that the model learns to copy instead of to remember.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from random import Random
+
+_SLOT = re.compile(r"<([a-z]+)([2-9]?)>")
+
+
+@cache
+def words(kind: str) -> tuple[str, ...]:
+    """A list of ``words.toml``."""
+    table = tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
+    return tuple(word.replace("_", " ") for word in table[kind].split())
+
+
+def invented(rng: Random) -> str:
+    """A word that exists nowhere."""
+    return "".join(rng.choice(words("syllables")) for _ in range(rng.choice((2, 2, 3, 3, 4))))
+
+
+def text(rng: Random) -> str:
+    """One to five words."""
+    known, count = words("words"), rng.choice((1, 2, 2, 3, 3, 4, 5))
+    chosen = [rng.choice(known) if rng.random() < 0.75 else invented(rng) for _ in range(count)]
+    if count > 2 and rng.random() < 0.4:
+        chosen.insert(
+            rng.randrange(1, count), rng.choice(("for", "in", "of", "with", "and", "about", "to", "the", "on"))
+        )
+    joined = " ".join(chosen)
+    return joined.capitalize() if rng.random() < 0.15 else joined
+
+
+def integer(rng: Random) -> str:
+    """A number of one to five digits, small ones more often."""
+    return str(rng.randrange(rng.choice((10, 100, 100, 1000, 1000, 100000))))
+
+
+def _identifier(rng: Random) -> str:
+    letters = "".join(rng.choice("ABCDEFGHKLMNPQRSTUVWXYZ") for _ in range(rng.choice((0, 1, 2, 3))))
+    digits = "".join(rng.choice("0123456789") for _ in range(rng.choice((2, 3, 4, 5, 6))))
+    return letters + (rng.choice(("-", "", "_")) if letters else rng.choice(("", "", "#"))) + digits
+
+
+def _path(rng: Random) -> str:
+    parts = [
+        rng.choice(words("words")) if rng.random() < 0.6 else invented(rng) for _ in range(rng.choice((1, 1, 2, 3)))
+    ]
+    ending = rng.choice((".txt", ".md", ".py", ".json", ".csv", ".toml", "", ".log"))
+    return rng.choice(("", "", "/", "./", "/home/", "src/", "docs/", "/tmp/")) + "/".join(parts) + ending  # noqa: S108
+
+
+def _expression(rng: Random) -> str:
+    parts = [integer(rng)]
+    for _ in range(rng.choice((1, 1, 1, 2))):
+        parts += [rng.choice("+-*/"), integer(rng)]
+    return (" " if rng.random() < 0.6 else "").join(parts)
+
+
+def _name(rng: Random, known: tuple[str, ...]) -> str:
+    name = rng.choice(known) if rng.random() < 0.5 else invented(rng).capitalize()
+    return name.lower() if rng.random() < 0.12 else name
+
+
+def _person(rng: Random) -> str:
+    return _name(rng, words("people")) + (" " + invented(rng).capitalize() if rng.random() < 0.25 else "")
+
+
+def _title(rng: Random) -> str:
+    return " ".join(word.capitalize() for word in text(rng).split()[:3])
+
+
+def fill(rng: Random, slot: str) -> str:
+    """A value for ``slot``."""
+    match slot:
+        case "city":
+            return _name(rng, words("cities"))
+        case "person":
+            return _person(rng)
+        case "company":
+            return _name(rng, words("companies"))
+        case "text":
+            return text(rng)
+        case "title":
+            return _title(rng)
+        case "word":
+            return invented(rng)
+        case "int":
+            return integer(rng)
+        case "float":
+            return f"{integer(rng)}.{rng.randrange(1, 100)}"
+        case "expr":
+            return _expression(rng)
+        case "id":
+            return _identifier(rng)
+        case "path":
+            return _path(rng)
+        case "url":
+            return f"https://{invented(rng)}.{rng.choice(('com', 'org', 'net', 'io'))}" + rng.choice(
+                ("", f"/{invented(rng)}")
+            )
+        case "email":
+            return f"{invented(rng)}@{invented(rng)}.{rng.choice(('com', 'org', 'net'))}"
+        case "clock":
+            return f"{rng.randrange(24)}:{rng.randrange(60):02d}"
+        case "sql":
+            return f"select {rng.choice(('count(*)', '*', 'name'))} from {rng.choice(words('words'))}"  # noqa: S608 - text to copy
+        case "unit":
+            return rng.choice(("celsius", "fahrenheit"))
+        case _:
+            return rng.choice(words(_LISTS[slot]))
+
+
+_LISTS = {
+    "language": "languages",
+    "currency": "currencies",
+    "sky": "skies",
+    "room": "rooms",
+    "status": "states",
+    "day": "days",
+    "command": "commands",
+}
+
+
+def substitute(rng: Random, template: str, values: dict[str, str]) -> str:
+    """``template`` with every ``<slot>`` replaced by its value; a slot without one gets one."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] + match[2]
+        if name not in values:
+            values[name] = fill(rng, match[1])
+        return values[name]
+
+    return _SLOT.sub(value, template)
