@@ -23,6 +23,8 @@ from hyprstream_core.config import Limits
 from hyprstream_core.telemetry import bind, logger
 
 PREFIXES = ("/oai/v1", "/v1")
+PROBES = frozenset({"/livez", "/readyz"})
+"""Asked every few seconds by whoever watches the server; logged at debug level only."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -106,7 +108,7 @@ class Application:
                 await self._serve(scope, receive, with_request_id)
             finally:
                 # A status of 0: the client left before there was an answer.
-                log.info(
+                (log.debug if scope["path"] in PROBES else log.info)(
                     "request",
                     method=scope["method"],
                     path=scope["path"],

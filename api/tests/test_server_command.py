@@ -1,0 +1,199 @@
+"""``hyprstream server``: the whole process tree, with a real registry and engine, and no models."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from hyprstream_core.cli.main import main; main()", "server"]
+START_SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """A store and a runtime directory of the test's own."""
+    return {**os.environ, "HYPRSTREAM_MODELS_DIR": str(folder / "models"), "HYPRSTREAM_RUNTIME_DIR": str(folder / "r")}
+
+
+class Server:
+    """A running ``hyprstream server``, with its log collected."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.port = free_port()
+        self.log_file = folder / "log"
+        command = [*COMMAND, "--port", str(self.port), *flags]
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(command, env=environment(folder), stdin=subprocess.DEVNULL, stderr=log)
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def wait_until_ready(self) -> None:
+        self.wait_for(lambda: "answers at" in self.log, START_SECONDS)
+
+    def wait_for(self, condition, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.log
+            assert self.process.poll() is None, self.log
+            time.sleep(0.02)
+
+    def get(self, path: str) -> tuple[int, dict]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def tree(self) -> dict[int, str]:
+        """Process ids of all descendants with their command lines."""
+        found, pending = {}, [self.process.pid]
+        while pending:
+            pid = pending.pop()
+            for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+                found[child] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
+                pending.append(child)
+        return found
+
+    def pid_of(self, words: str) -> int:
+        return min(pid for pid, line in self.tree().items() if words in line)
+
+
+@contextmanager
+def running(folder: Path, *flags: str):
+    server = Server(folder, *flags)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.process.wait()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def all_gone(pids, seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(alive, pids))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_answers_and_leaves_nothing_behind(tmp_path, signum):
+    with running(tmp_path, "--workers", "2") as server:
+        assert f"answers at http://127.0.0.1:{server.port}/oai/v1: no models yet" in server.log
+        assert server.get("/readyz")[0] == 200
+        assert server.get("/v1/models") == (200, {"object": "list", "data": []})
+        code, document = server.get("/v1/models/nobody")
+        assert (code, document["error"]["code"]) == (404, "model_not_found")
+        tree = server.tree()
+        assert len([line for line in tree.values() if "hyprstream_api.host" in line]) == 3
+        server.process.send_signal(signum)
+        assert server.process.wait(15) == 0, server.log
+        assert all_gone(tree)
+        assert "Traceback" not in server.log
+
+
+def test_an_engine_that_is_killed_is_started_again(tmp_path):
+    with running(tmp_path) as server:
+        engine = server.pid_of("child engine")
+        os.kill(engine, signal.SIGKILL)
+        server.wait_for(lambda: server.get("/readyz")[0] == 503, 10)
+        assert server.get("/livez")[0] == 200
+        server.wait_for(lambda: server.get("/readyz")[0] == 200, START_SECONDS)
+        assert server.pid_of("child engine") != engine
+        assert '"service": "engine"' in server.log
+        tree = server.tree()
+        server.process.terminate()
+        assert server.process.wait(15) == 0
+        assert all_gone(tree)
+
+
+def test_without_gunicorn_it_ends_with_an_error(tmp_path):
+    with running(tmp_path) as server:
+        tree = server.tree()
+        os.kill(server.pid_of("hyprstream_api.host"), signal.SIGKILL)
+        assert server.process.wait(15) == 1
+        assert re.search("error: gunicorn ended by itself", server.log)
+        assert all_gone(tree)
+
+
+def test_a_killed_server_takes_its_processes_along(tmp_path):
+    with running(tmp_path) as server:
+        tree = server.tree()
+        assert len(tree) >= 4
+        server.process.kill()
+        server.process.wait()
+        assert all_gone(tree, 20)
+
+
+def run(folder: Path, *flags: str, **env: str) -> subprocess.CompletedProcess[str]:
+    settings = environment(folder) | env
+    return subprocess.run([*COMMAND, *flags], env=settings, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_taken_port_is_named_with_what_to_do(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        result = run(tmp_path, "--port", str(other.getsockname()[1]))
+    assert result.returncode == 1
+    assert "is in use by another program" in result.stderr
+    assert "--port" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_second_server_in_one_runtime_directory_is_refused(tmp_path):
+    with running(tmp_path) as server:
+        result = run(tmp_path, "--port", str(free_port()))
+        assert result.returncode == 1
+        assert "already serves" in result.stderr
+        assert server.get("/readyz")[0] == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_a_public_address_is_refused_while_there_is_no_authentication(tmp_path, host):
+    result = run(tmp_path, "--host", host)
+    assert result.returncode == 1
+    assert "only a loopback address is allowed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "word"),
+    [
+        (["--port", "0"], {}, "server.port from flag --port"),
+        (["--dtype", "int3"], {}, "engine.dtype from flag --dtype"),
+        ([], {"HYPRSTREAM_SERVER_WORKERS": "many"}, "server.workers from env HYPRSTREAM_SERVER_WORKERS"),
+        (["--host", "no such host"], {}, "server.host"),
+        (["--device", "abacus"], {}, "abacus"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_source(tmp_path, flags, env, word):
+    result = run(tmp_path, *(flags if "--port" in flags else ["--port", str(free_port()), *flags]), **env)
+    assert result.returncode == 1
+    assert word in result.stderr
+    assert "Traceback" not in result.stderr
