@@ -46,11 +46,11 @@ def nested(levels: int) -> bytes:
     ],
 )
 def test_case_039_what_is_no_json_object_is_refused(body):
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(InvalidJson) as caught:
         read(body)
     assert caught.value.error_code == "invalid_json"
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_a_pair_of_surrogates_is_one_character():
 
 
 def test_many_backslashes_take_linear_time():
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(InvalidJson):
         read(b'{"a":[' + b"[]," * 100 + b'"' + b"\\" * 2_000_001)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 values = st.recursive(
