@@ -14,7 +14,8 @@ from hyprstream_core.builtin.host import HOST, Hosted, host_config
 from hyprstream_core.builtin.rpc import Ipc
 from hyprstream_core.errors import Conflict, InternalError, Unavailable
 from hyprstream_core.interfaces.transport import RpcTransport
-from hyprstream_core.rpc.client import Client
+from hyprstream_core.rpc import wire
+from hyprstream_core.rpc.client import Client, ClientOptions
 from hyprstream_core.rpc.clients import InferenceClient
 from hyprstream_core.rpc.contracts import STATUS, Empty
 from hyprstream_core.rpc.endpoints import endpoint
@@ -95,7 +96,8 @@ def test_a_service_that_ends_itself_is_seen(runtime_dir, ask, until):
 CLIENT = """
 import asyncio, sys
 from hyprstream_core.interfaces.inference import GenerateRequest, SamplingParams
-from hyprstream_core.rpc.client import Client
+from hyprstream_core.rpc import wire
+from hyprstream_core.rpc.client import Client, ClientOptions
 from hyprstream_core.rpc.clients import InferenceClient
 
 async def main():
@@ -180,5 +182,49 @@ def test_a_client_is_refused_in_a_forked_process(hosting, ask, scripted):
                 os._exit(4)
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
             assert (await client.call(STATUS, Empty())).ready
+
+    asyncio.run(main())
+
+
+def test_a_server_that_hangs_is_taken_for_down_until_it_answers_again(runtime_dir, ask, until):
+    async def main():
+        spawned = await spawn(engine(runtime_dir))
+        options = ClientOptions(ping_interval=0.1, pong_timeout=0.5)
+        try:
+            async with Client(spawned.info["endpoints"]["inference"], options=options) as client:
+                task = asyncio.create_task(collect(InferenceClient(client).generate(ask("hang"))))
+                while (await client.call(STATUS, Empty())).running < 1:
+                    await asyncio.sleep(0.01)
+                os.kill(spawned.pid, signal.SIGSTOP)
+                with pytest.raises(Unavailable, match="no sign of life"):
+                    await asyncio.wait_for(task, 5)
+                with pytest.raises(Unavailable):
+                    await client.call(STATUS, Empty())
+                os.kill(spawned.pid, signal.SIGCONT)
+                await until(lambda: client.connected)
+                assert (await client.call(STATUS, Empty())).ready
+        finally:
+            os.kill(spawned.pid, signal.SIGCONT)
+            await spawned.stop()
+
+    asyncio.run(main())
+
+
+def test_a_client_that_is_stopped_costs_bounded_memory_and_then_its_streams(hosting, until, scripted):
+    async def main():
+        service = scripted()
+        async with hosting(service, options=ServerOptions(peer_timeout=1.5)) as (server, _):
+            process = subprocess.Popen([sys.executable, "-c", CLIENT, server.endpoints[0], "turns"])
+            try:
+                await until(lambda: service.open == 8, 15)
+                os.kill(process.pid, signal.SIGSTOP)
+                await asyncio.sleep(0.3)
+                before = service.chunks
+                await until(lambda: service.open == 0, 8)
+                assert service.chunks - before <= 8 * wire.WINDOW
+                assert server.counters.vanished == 1
+            finally:
+                process.kill()
+                process.wait()
 
     asyncio.run(main())
