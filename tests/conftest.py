@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self):
         body = self._body()
         path, _, query = self.path.partition("?")
-        self.site.seen.append((self.command, self.path, dict(self.headers)))
+        self.site.seen.append((self.command, self.path, {k.title(): v for k, v in self.headers.items()}))
         if target := next((t for prefix, t in self.site.moved.items() if path.startswith(prefix)), None):
             self.send_response(307)
             self.send_header("Location", target + self.path)

@@ -83,14 +83,23 @@ class HttpClient(Urllib3HttpGitClient):
         url: str,
         headers: dict[str, str] | None = None,
         data: bytes | Iterator[bytes] | None = None,
-        raise_for_status: bool = True,
+        raise_for_status: bool = True,  # noqa: ARG002 - every status but 200 is an error here
     ) -> tuple[Any, Callable[[int], bytes]]:
-        response, read = super()._http_request(url, headers, data, raise_for_status)
-        if data is None and not (response.headers.get("Content-Type") or "").startswith("application/x-git-"):
-            response.close()
-            raise RemoteError("there is no git repository at that URL", code="remote.not_found", param="url")
+        response, read = super()._http_request(url, headers, data, raise_for_status=False)
+        kind = response.headers.get("Content-Type") or ""
+        if error := _refusal(response.status, is_git=data is not None or kind.startswith("application/x-git-")):
+            response.close()  # dulwich would leave it open
+            raise error
         listing = data is None or (isinstance(data, bytes) and b"command=ls-refs" in data[:64])
         return response, _bounded(read, self._discovery_bytes if listing else self._pack_bytes)
+
+
+def _refusal(status: int, *, is_git: bool) -> RemoteError | None:
+    if status in (401, 403):
+        return RemoteError("the remote asks for credentials", code="remote.unauthorized", param="url")
+    if status == 404 or (status == 200 and not is_git):
+        return RemoteError("there is no git repository at that URL", code="remote.not_found", param="url")
+    return RemoteError(f"the remote answers {status}", remedy="try again later") if status != 200 else None
 
 
 def _bounded(read: Callable[[int], bytes], maximum: int) -> Callable[[int], bytes]:

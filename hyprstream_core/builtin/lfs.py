@@ -203,9 +203,9 @@ class _BatchClient:
             with write(pointer) as sink:  # which stops when more comes than was announced
                 for chunk in response.stream(_CHUNK, decode_content=False):
                     sink.write(chunk)
-        except urllib3.exceptions.IncompleteRead as error:
+        except urllib3.exceptions.ProtocolError as error:
             raise BadObject(
-                f"large file {pointer.oid} broke off after {error.partial} bytes, expected {pointer.size:,}",
+                f"large file {pointer.oid} broke off before its {pointer.size:,} bytes had arrived",
                 code="lfs.bad_object",
                 remedy="try again; files that have arrived are kept",
                 oid=pointer.oid,

@@ -6,6 +6,7 @@ is described in git's ``gitformat-pack(5)``.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from typing import BinaryIO
 
@@ -26,11 +27,10 @@ class _Reader:
     def position(self) -> int:
         return self._start
 
-    def peek(self) -> bytes:
+    def available(self) -> bytes:
+        """Some bytes, without taking them; none only at the end."""
         if not self._buffer:
-            self._buffer = self._file.read(min(_CHUNK, self._end - self._start))
-        if not self._buffer:
-            raise _damaged("it ends too early")
+            self._buffer = self._file.read(max(0, min(_CHUNK, self._end - self._start)))
         return self._buffer
 
     def skip(self, count: int) -> None:
@@ -38,20 +38,23 @@ class _Reader:
         self._start += count
 
     def byte(self) -> int:
-        value = self.peek()[0]
+        if not self.available():
+            raise _damaged("it ends too early")
+        value = self._buffer[0]
         self.skip(1)
         return value
 
 
 def scan(file: BinaryIO, length: int, limits: Limits, id_bytes: int = 20) -> None:
-    """Check a whole pack of ``length`` bytes, read from its beginning.
+    """Check a whole pack of ``length`` bytes; ``file`` is at its beginning.
 
     Raises:
         UnsafeTree: too many objects, or one that is or would become too large (code ``repo.too_large``).
         BadObject: the pack is truncated or malformed.
     """
+    _check_trailer(file, length, id_bytes)
     header = file.read(12)
-    if len(header) < 12 or header[:4] != b"PACK" or int.from_bytes(header[4:8], "big") not in (2, 3):
+    if header[:4] != b"PACK" or int.from_bytes(header[4:8], "big") not in (2, 3):
         raise _damaged(f"got header {header[:8]!r}, expected PACK version 2 or 3")
     count = int.from_bytes(header[8:], "big")
     if count > limits.repo_objects:
@@ -61,6 +64,20 @@ def scan(file: BinaryIO, length: int, limits: Limits, id_bytes: int = 20) -> Non
         _scan_object(reader, limits.repo_blob_bytes, id_bytes)
     if reader.position != length - 12 - id_bytes:
         raise _damaged("there are bytes after the last object")
+
+
+def _check_trailer(file: BinaryIO, length: int, id_bytes: int) -> None:
+    """Compare the pack with the digest at its end (dulwich writes a new one instead)."""
+    left = length - id_bytes
+    if left < 12:
+        raise _damaged("it ends too early")
+    digest = hashlib.sha1(usedforsecurity=False)
+    while left and (chunk := file.read(min(left, 1 << 20))):
+        digest.update(chunk)
+        left -= len(chunk)
+    if file.read(id_bytes) != digest.digest():
+        raise _damaged("its content does not match the digest at its end")
+    file.seek(0)
 
 
 def _scan_object(reader: _Reader, maximum: int, id_bytes: int) -> None:
@@ -107,12 +124,14 @@ def _inflate(reader: _Reader, size: int) -> bytes:
     """Inflate one object of ``size`` bytes; its first 32 bytes."""
     stream, done, head = zlib.decompressobj(), 0, b""
     while not stream.eof:
-        chunk = reader.peek()
+        chunk = reader.available()
         try:
             out = stream.decompress(chunk, _CHUNK)
         except zlib.error as error:
             raise _damaged(f"zlib: {error}") from error
-        reader.skip(len(chunk) - len(stream.unconsumed_tail) - len(stream.unused_data))
+        if not (chunk or out):
+            raise _damaged("it ends too early")
+        reader.skip(len(chunk) - len(stream.unused_data if stream.eof else stream.unconsumed_tail))
         done += len(out)
         if len(head) < 32:
             head += out[: 32 - len(head)]
@@ -157,7 +176,7 @@ def object_size(file: BinaryIO, offset: int, id_bytes: int = 20) -> tuple[int, i
     else:
         for _ in range(id_bytes):
             reader.byte()
-    return kind, delta_target_size(zlib.decompressobj().decompress(reader.peek(), 32))
+    return kind, delta_target_size(zlib.decompressobj().decompress(reader.available(), 32))
 
 
 def _check_size(size: int, maximum: int) -> None:

@@ -40,8 +40,8 @@ def parse_url(url: str) -> RemoteUrl:
         RemoteError: it is malformed (``url.invalid``), looks like an option or a command (``url.scheme``),
             or is a path where nothing is (``remote.not_found``).
     """
-    if not url or len(url) > MAX_URL or not url.isprintable() or " " in url.partition("://")[0]:
-        raise RemoteError(f"the URL must have 1 to {MAX_URL} printable characters", code="url.invalid", param="url")
+    if not url or len(url) > MAX_URL or not url.isprintable():
+        raise _invalid(f"it must have 1 to {MAX_URL} printable characters")
     head, separator, _ = url.partition("://")
     if not separator:
         return _local(url)
@@ -52,7 +52,9 @@ def parse_url(url: str) -> RemoteUrl:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError as error:
-        raise RemoteError(f"the URL is malformed: {error}", code="url.invalid", param="url") from None
+        raise _invalid(str(error)) from None
+    if " " in url or not (parts.netloc or parts.path):
+        raise _invalid("it names no place, or contains a blank")
     if host.startswith("-") or parts.netloc.startswith("-"):
         raise _bad_scheme(parts.netloc)
     return RemoteUrl(
@@ -75,6 +77,10 @@ def _local(text: str) -> RemoteUrl:
         remedy="give a URL such as https://host/org/model, or the path of a git repository",
         param="url",
     )
+
+
+def _invalid(why: str) -> RemoteError:
+    return RemoteError(f"the URL is malformed: {why}", code="url.invalid", param="url")
 
 
 def _bad_scheme(what: str) -> RemoteError:
@@ -183,7 +189,10 @@ def fetch(connection: Connection, git: GitDir, limits: Limits, progress: Progres
         abort()
         raise
     progress("index", incoming.received, incoming.received)
-    _index(commit)
+    try:
+        _index(commit)
+    finally:
+        file.close()
     return _sort(incoming.refs, result.symrefs)
 
 
