@@ -9,7 +9,7 @@ import click
 from hyprstream_core.cli.context import Context
 from hyprstream_core.cli.options import json_option
 from hyprstream_core.cli.output import emit_json, emit_note
-from hyprstream_core.errors import InvalidRequest
+from hyprstream_core.errors import Cancelled, InvalidRequest
 
 
 @click.command()
@@ -53,4 +53,5 @@ def _ask(reference: str, *, as_json: bool) -> None:
             code="confirmation_required",
             remedy=f"hyprstream remove --force {reference}",
         )
-    click.confirm(f"Delete {reference} with everything in it?", abort=True, err=True)
+    if not click.confirm(f"Delete {reference} with everything in it?", err=True):
+        raise Cancelled("nothing was removed")

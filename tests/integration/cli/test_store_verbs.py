@@ -1,0 +1,191 @@
+"""clone, list, inspect, worktree info and remove, as a user runs them, on a repository made with stock git."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def head(repository, ref="trunk"):
+    return subprocess.run(
+        ["git", "rev-parse", f"{ref}^{{commit}}"], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_clone_names_the_model_after_its_url_and_checks_out_the_remote_default(hyprstream, repository):
+    found = hyprstream.json("clone", repository.as_uri())
+    assert (found["name"], found["branch"], found["commit"]) == ("tiny-qwen3", "trunk", head(repository))
+    assert re.fullmatch(r"[0-9a-f-]{36}", found["uuid"])
+    assert (Path(found["path"]) / "README.md").read_text() == "A tiny model.\n"
+
+
+def test_clone_with_a_branch_and_a_name(hyprstream, repository):
+    found = hyprstream.json("clone", repository.as_uri(), "--name", "Mine", "-b", "experiment")
+    assert (found["name"], found["branch"], found["commit"]) == ("mine", "experiment", head(repository, "experiment"))
+
+
+def test_clone_writes_its_progress_to_stderr_and_the_result_to_stdout(hyprstream, repository):
+    run = hyprstream("clone", repository.as_uri())
+    assert run.stdout.split()[:2] == ["tiny-qwen3:trunk", head(repository)[:12]]
+    assert re.search(r": \d.*B", run.stderr)
+    assert "\x1b" not in run.stderr + run.stdout
+
+
+def test_clone_shows_bars_on_a_terminal(hyprstream, repository):
+    code, shown = hyprstream.on_terminal("clone", repository.as_uri())
+    assert code == 0
+    assert "100%" in shown or "━" in shown
+    assert "tiny-qwen3:trunk" in shown
+
+
+def test_no_color_on_a_terminal_means_none(cloned):
+    _, shown = cloned.on_terminal("inspect", "nothing-here", NO_COLOR="1")
+    assert "error: " in shown
+    assert "\x1b[31m" not in shown
+    _, shown = cloned.on_terminal("inspect", "nothing-here")
+    assert "\x1b[31m" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["clone", "file:///no/such/place"], "remote."),
+        (["clone", "nothing://x"], "url.scheme"),
+        (["clone", "not a url"], "remote.not_found"),
+        (["clone", "{url}", "-b", "no-such-branch"], ""),
+        (["clone", "{url}", "--name", "../evil"], "ref.invalid"),
+    ],
+)
+def test_a_clone_that_is_refused_leaves_nothing(hyprstream, repository, arguments, code):
+    error = hyprstream.error(*(a.format(url=repository.as_uri()) for a in arguments))
+    assert error["code"].startswith(code)
+    assert hyprstream.json("list") == []
+
+
+def test_a_second_clone_of_one_name_is_a_conflict(cloned, repository):
+    assert cloned.error("clone", repository.as_uri(), "--name", "TINY")["type"] == "Conflict"
+
+
+def test_list_has_one_row_per_worktree(cloned, repository):
+    (row,) = cloned.json("list")
+    assert (row["id"], row["commit"]) == ("tiny:trunk", head(repository))
+    assert row["size_bytes"] > 100_000
+    assert row["uuid"] == cloned.json("inspect", "tiny")["uuid"]
+    table = cloned("list").stdout.splitlines()
+    assert table[0].split() == ["MODEL", "COMMIT", "SIZE", "SAVED", "AGE", "DRIVER"]
+    assert table[1].split()[:2] == ["tiny:trunk", head(repository)[:12]]
+    wide = cloned("list", "--wide").stdout
+    assert row["uuid"] in wide
+    assert row["path"] in wide
+
+
+def test_an_empty_list_says_how_to_get_a_model(hyprstream):
+    run = hyprstream("list")
+    assert (run.returncode, run.stdout) == (0, "")
+    assert "hyprstream clone URL" in run.stderr
+    assert hyprstream.json("list") == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "kind", "ref"),
+    [
+        ("tiny", "branch", "trunk"),
+        ("tiny:trunk", "branch", "trunk"),
+        ("TINY:v1", "tag", "v1"),
+        ("tiny:{short}", "commit", "v1"),
+        ("tiny:{full}", "commit", "v1"),
+        ("tiny:experiment", "remote", "experiment"),
+    ],
+)
+def test_inspect_resolves_branch_tag_and_commit_to_exactly_one_commit(cloned, repository, reference, kind, ref):
+    full = head(repository, "v1")
+    found = cloned.json("inspect", reference.format(short=full[:10], full=full))
+    assert (found["kind"], found["commit"]) == (kind, head(repository, ref))
+
+
+def test_inspect_reads_architecture_size_and_files(cloned, repository):
+    found = cloned.json("inspect", "tiny:v1")
+    assert found["architectures"] == ["Qwen3ForCausalLM"]
+    assert (found["plugin"], found["dtype"], found["context"]) == ("qwen3", "float32", 512)
+    assert found["vocab_size"] == 320
+    assert found["problem"] is None
+    assert found["tensors"]["dtypes"] == {"F32": found["tensors"]["count"]}
+    assert found["tensors"]["bytes"] == 4 * found["parameters"]
+    assert found["tags"] == {"v1": head(repository, "v1")}
+    assert set(found["branches"].values()) >= {head(repository), head(repository, "experiment")}
+    files = {f["path"]: f["size_bytes"] for f in found["files"]}
+    assert "README.md" not in files
+    assert files["model.safetensors"] == (repository / "model.safetensors").stat().st_size
+    shown = cloned("inspect", "tiny:v1").stdout
+    assert re.search(r"^architecture +Qwen3ForCausalLM$", shown, re.M)
+    assert re.search(r"^parameters +[\d,]+$", shown, re.M)
+
+
+def test_inspect_of_what_is_no_servable_model_says_why_and_still_describes_it(hyprstream, tmp_path):
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x02.")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run(["git", "-c", "user.name=T", "-c", "user.email=t@e", *command], cwd=folder, check=True)
+    hyprstream.json("clone", folder.as_uri())
+    found = hyprstream.json("inspect", "plain")
+    assert "pickle" in found["problem"]
+    assert [f["path"] for f in found["files"]] == ["pytorch_model.bin"]
+
+
+@pytest.mark.parametrize("reference", ["nothing", "tiny:nothing", "tiny:0123456"])
+def test_an_unknown_reference_is_not_found(cloned, reference):
+    assert cloned.error("inspect", reference)["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("reference", ["../x", "tiny:a..b", "tiny:", "https://x/y"])
+def test_a_malformed_reference_is_refused(cloned, reference):
+    assert cloned.error("inspect", reference)["code"] == "ref.invalid"
+
+
+def test_worktree_info_is_measured(cloned, repository):
+    found = cloned.json("worktree", "info", "tiny", "trunk")
+    assert set(found) == {
+        *("path", "branch", "oid", "driver", "created_at", "apparent_bytes", "own_bytes", "saved_bytes")
+    }
+    assert (found["branch"], found["oid"]) == ("trunk", head(repository))
+    sizes = [p.stat().st_size for p in Path(found["path"]).rglob("*") if p.is_file() and p.name != ".git"]
+    assert found["apparent_bytes"] == found["own_bytes"] + found["saved_bytes"] == sum(sizes)
+    assert f"commit   {head(repository)}" in cloned("worktree", "info", "tiny", "trunk").stdout
+    assert cloned.error("worktree", "info", "tiny", "v1")["code"] == "model_not_found"
+
+
+def test_remove_without_a_terminal_needs_force(cloned):
+    error = cloned.error("remove", "tiny")
+    assert error["code"] == "confirmation_required"
+    assert error["remedy"] == "hyprstream remove --force tiny"
+    assert len(cloned.json("list")) == 1
+    assert cloned.json("remove", "tiny", "-f")["removed"] == "tiny"
+    assert cloned.json("list") == []
+    assert cloned.error("remove", "tiny", "-f")["code"] == "model_not_found"
+
+
+def test_remove_asks_on_a_terminal(cloned):
+    code, shown = cloned.on_terminal("remove", "tiny", answer="n\n")
+    assert code == 1
+    assert "nothing was removed" in shown
+    assert "Delete tiny with everything in it?" in shown
+    assert len(cloned.json("list")) == 1
+    assert cloned.on_terminal("remove", "tiny", answer="y\n")[0] == 0
+    assert cloned.json("list") == []
+
+
+def test_removing_a_branch_keeps_the_model(cloned):
+    assert cloned("remove", "tiny:trunk", "--force").returncode == 0
+    assert cloned.json("list") == []
+    assert cloned.json("inspect", "tiny:v1")["kind"] == "tag"
+
+
+def test_changes_in_a_worktree_are_not_removed_without_force(cloned):
+    (row,) = cloned.json("list")
+    (Path(row["path"]) / "notes.txt").write_text("mine")
+    code, shown = cloned.on_terminal("remove", "tiny", answer="y\n")
+    assert code == 1, shown
+    assert len(cloned.json("list")) == 1
+    assert cloned("remove", "tiny", "-f").returncode == 0
