@@ -87,7 +87,7 @@ class Renderer:
     def _render(self, source: str, variables: Mapping[str, Any]) -> Answer:
         pieces = []
         size = 0
-        for piece in self._template(source).generate(**variables):
+        for piece in self._template(source).generate(variables):
             size += len(piece)
             if size > self._output_bytes:
                 return _error(LIMIT, f"the rendered prompt is larger than {self._output_bytes} bytes")

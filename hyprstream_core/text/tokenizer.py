@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 
 from hyprstream_core.config import Limits
-from hyprstream_core.errors import BadObject, InvalidRequest, UnsupportedModel
+from hyprstream_core.errors import BadObject, HyprstreamError, InvalidRequest, UnsupportedModel
+from hyprstream_core.text.growth import check_growth
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """Names under which templates know special tokens, as in transformers."""
@@ -73,17 +75,19 @@ class Tokenizer:
 
     def encode_all(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[int]]:
         """Token ids of each text, as :meth:`encode`."""
-        try:
-            # PERF: the batch call releases the GIL while it works; the library's `encode` does not.
-            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
-        except TypeError as error:
-            raise InvalidRequest("the text holds a lone surrogate, expected valid Unicode") from error
+        with _library("the model's tokenizer failed"):
+            try:
+                # PERF: the batch call releases the GIL while it works; the library's `encode` does not.
+                encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+            except TypeError as error:
+                raise InvalidRequest("the text holds a lone surrogate, expected valid Unicode") from error
         return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of ``ids``. Ids outside the vocabulary have no text."""
         known = [index for index in ids if 0 <= index < 2**32]
-        return str(self._tokenizer.decode(known, skip_special_tokens=skip_special_tokens))
+        with _library("the model's tokenizer failed"):
+            return str(self._tokenizer.decode(known, skip_special_tokens=skip_special_tokens))
 
     def token(self, index: int) -> str | None:
         """The token as the vocabulary writes it; None for an id outside the vocabulary."""
@@ -149,15 +153,24 @@ def _json_object(name: str, source: str) -> dict[str, Any]:
 
 def _parse(source: str) -> tokenizers.Tokenizer:
     # PERF: the library checks the JSON; reading a file of 10 MB twice would hold up everything else for 0.2 s more.
-    try:
+    with _library("tokenizer.json is not a tokenizer"):
         tokenizer = tokenizers.Tokenizer.from_str(source)
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # the library raises bare Exception; a panic of its Rust code is not even that
-        raise BadObject(f"tokenizer.json is not a tokenizer: {error}") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+        check_growth(tokenizer.normalizer.__getstate__() if tokenizer.normalizer else None)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
     return tokenizer
+
+
+@contextmanager
+def _library(what: str) -> Iterator[None]:
+    """Turns what the library raises into BadObject: bare Exception, and for a panic of its Rust code (a regular
+    expression that backtracks without end, for instance) something that is not even an Exception."""
+    try:
+        yield
+    except (HyprstreamError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise BadObject(f"{what}: {error}") from error
 
 
 def _byte_table() -> dict[str, int]:

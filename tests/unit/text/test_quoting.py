@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyprstream_core.errors import InvalidRequest
@@ -13,6 +13,7 @@ TEXTS = st.lists(st.sampled_from([*SPECIALS, "<", "|im_end|>", "s>", "/", "a ", 
 )
 
 
+@settings(deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_no_chunk_holds_a_special_token_of_the_text_and_nothing_is_lost(texts):
     quotes = Quotes(SPECIALS)

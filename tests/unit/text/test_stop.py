@@ -1,6 +1,6 @@
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyprstream_core.text.stop import StopStrings
@@ -26,6 +26,7 @@ def naive(stops: list[str], text: str) -> tuple[str, str | None]:
     return text, None
 
 
+@settings(deadline=None)
 @given(
     stops=st.lists(st.text(alphabet="ab", min_size=1, max_size=5), max_size=4),
     text=LETTERS,

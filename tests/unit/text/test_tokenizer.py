@@ -3,7 +3,7 @@ import threading
 import time
 
 import pytest
-from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Raw
 
 from hyprstream_core.config import Limits
@@ -106,6 +106,50 @@ def test_a_broken_tokenizer_says_what_is_wrong(tmp_path, content, said):
 def test_case_032_a_tokenizer_beyond_its_limit_is_refused(folder):
     with pytest.raises(BadObject, match="larger than 100 bytes"):
         Tokenizer.load(folder, Limits(json_file_bytes=100))
+
+
+GROWING = [
+    normalizers.Replace("a", "b" * 1000),
+    normalizers.Sequence([normalizers.Replace("a", "aa")] * 30),
+    normalizers.Replace(Regex("x*"), "b" * 40),
+    normalizers.Prepend("b" * 40),
+]
+
+
+@pytest.mark.parametrize("normalizer", GROWING, ids=["replace", "doubling", "regex", "prepend"])
+def test_case_032_a_normaliser_that_grows_text_is_refused(raw, normalizer):
+    raw.normalizer = normalizer
+    with pytest.raises(BadObject, match="lengthens text"):
+        Tokenizer(raw.to_str())
+
+
+def test_normalisers_of_real_models_are_accepted(raw):
+    real = [
+        normalizers.NFC(),
+        normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]),
+        normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]),
+        normalizers.BertNormalizer(),
+    ]
+    for normalizer in real:
+        raw.normalizer = normalizer
+        assert Tokenizer(raw.to_str()).encode("hello")
+
+
+def test_case_032_a_regular_expression_that_never_ends_is_an_error_of_the_model(raw):
+    split = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
+    raw.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer = Tokenizer(raw.to_str())
+    with pytest.raises(BadObject, match="the model's tokenizer failed"):
+        tokenizer.encode("a" * 1000 + "!")
+    assert tokenizer.encode("hello")
+
+
+def test_case_032_merges_that_go_round_end(raw):
+    record = json.loads(raw.to_str())
+    record["model"]["vocab"] |= {"ab": 1000, "ba": 1001}
+    record["model"]["merges"] = [["a", "b"], ["b", "a"]]
+    tokenizer = Tokenizer(json.dumps(record))
+    assert tokenizer.decode(tokenizer.encode("ab" * 10_000)) == "ab" * 10_000
 
 
 def test_case_004_a_linked_tokenizer_is_refused(folder, tmp_path_factory):
