@@ -14,7 +14,7 @@ import falcon.asgi
 
 from hyprstream_api import errors
 from hyprstream_api.connection import Connect, Connection
-from hyprstream_api.generate import ChatResource, CompletionResource
+from hyprstream_api.generate import ANSWER_ID, ChatResource, CompletionResource
 from hyprstream_api.health import LiveResource, ReadyResource, VersionResource
 from hyprstream_api.lifetime import Lifetime
 from hyprstream_api.models import ModelResource, ModelsResource
@@ -113,6 +113,7 @@ class Application:
                     method=scope["method"],
                     path=scope["path"],
                     status=status,
+                    answer=scope.get(ANSWER_ID),
                     seconds=round(time.monotonic() - started, 4),
                 )
 

@@ -21,6 +21,8 @@ from hyprstream_api.sse import PING_SECONDS, EventStream
 from hyprstream_core.config import Limits
 from hyprstream_core.front import Answer, Options
 
+ANSWER_ID = "hyprstream.answer"
+"""Key of the ASGI scope under which the answer's id (the engine logs it as its request id) is left for the log."""
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -47,6 +49,7 @@ class GenerateResource(ABC):
         """Generate."""
         raw = await read_json(req, self._limits)
         writer = await self._lifetime.run(self._start(raw))
+        req.scope[ANSWER_ID] = writer.answer.request_id
         resp.set_header("x-hyprstream-commit", writer.answer.commit)
         if writer.fields.stream:
             await self._stream(writer, resp)

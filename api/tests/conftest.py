@@ -19,9 +19,9 @@ from pathlib import Path
 import msgspec
 import openai
 import pytest
+
 from hyprstream_api.host import Setup
 from hyprstream_api.listener import bind
-
 from hyprstream_core.builtin.rpc import Ipc
 from hyprstream_core.config import Limits, LogSettings, PluginSettings
 from hyprstream_core.errors import Overloaded, Unavailable

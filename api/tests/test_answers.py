@@ -4,11 +4,11 @@ import asyncio
 import json
 
 import pytest
+
 from hyprstream_api.answers import ChatWriter, CompletionWriter
 from hyprstream_api.chat_fields import ChatFields
 from hyprstream_api.completion_fields import CompletionFields
 from hyprstream_api.fields import convert
-
 from hyprstream_core.front import Choice, Delta, ToolCall, ToolCallDelta
 
 FINGERPRINT = "0123456789ab-00000000"

@@ -3,9 +3,9 @@
 import time
 
 import pytest
+
 from hyprstream_api.chat_fields import read_chat
 from hyprstream_api.completion_fields import DEFAULT_MAX_TOKENS, read_completion
-
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import InvalidRequest
 

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from hyprstream_api.strict_json import InvalidJson, read_object
 
 DEPTH = 64

@@ -2,12 +2,13 @@
 
 import json
 import re
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from hyprstream_core.config import Limits
+from hyprstream_core.config import Limits, LogSettings
 
 CHAT = {"model": "org/demo:main", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -169,6 +170,22 @@ def test_health_and_version(served, monkeypatch):
     code, document = served.get("/readyz")
     assert (code, document["error"]["code"]) == (503, "model_loading")
     assert "loading" in document["error"]["message"]
+
+
+def test_the_log_has_the_request_id_and_the_answers_id_and_no_words_of_the_prompt(own_server):
+    with own_server(log=LogSettings(level="debug", format="json")) as served:
+        request = {**CHAT, "messages": [{"role": "user", "content": "confidential"}]}
+        head, body = served.post("/v1/chat/completions", request, "X-Request-Id: mine\r\n")
+        assert status(head) == 200
+        served.process.send_signal(signal.SIGTERM)
+        served.process.wait(10)
+        log = served.process.stderr.read().decode()
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert all("request_id" in line for line in lines)
+    (line,) = [line for line in lines if line["event"] == "request" and line["request_id"] == "mine"]
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/chat/completions", 200)
+    assert json.loads(body)["id"] == f"chatcmpl-{line['answer']}"
+    assert "confidential" not in log
 
 
 def test_no_worker_has_torch(served):
