@@ -74,7 +74,7 @@ class Client:
         done = self._api.chat.completions.create(model=model, messages=[{"role": "user", "content": question}])
         text = done.choices[0].message.content
         if not text or done.usage is None:
-            raise HyprstreamError(f"{model} gave no answer, expected text with usage: {done}")
+            raise HyprstreamError(f"{model} gave no answer, expected text and its usage")
         click.echo(text)
         click.echo(f"{done.usage.completion_tokens} tokens, system_fingerprint {done.system_fingerprint}")
 
@@ -104,7 +104,8 @@ class Client:
         done = self._api.chat.completions.create(model=model, messages=messages, tools=[ADD], temperature=0)
         called = done.choices[0].message.tool_calls
         if not called or called[0].type != "function" or called[0].function.name != "add":
-            raise HyprstreamError(f"the model did not call the tool add: {done.choices[0].message}")
+            said = done.choices[0].message.content or "nothing"
+            raise HyprstreamError(f"the model did not call the tool add; it said: {said[:200]}")
         function = called[0].function
         click.echo(f"the model calls {function.name}({function.arguments})")
         result = json.dumps(sum(json.loads(function.arguments).values()))

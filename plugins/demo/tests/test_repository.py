@@ -11,12 +11,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+
+from hyprstream_core.errors import RemoteError
 from hyprstream_demo import repository
 from hyprstream_demo.cache import INVENTORY, private_directory, published
 from hyprstream_demo.repository import OBJECTS, PACKAGE, WEIGHTS, build
 from hyprstream_demo.transport import DemoTransport
-
-from hyprstream_core.errors import RemoteError
 
 
 def git(*arguments: str, cwd: Path) -> str:
