@@ -1,11 +1,14 @@
 """Request fields: each works, is harmless, or is refused by name."""
 
+import contextlib
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hyprstream_api.chat_fields import read_chat
-from hyprstream_api.completion_fields import DEFAULT_MAX_TOKENS, read_completion
+from hyprstream_api.chat_fields import ChatFields, read_chat
+from hyprstream_api.completion_fields import DEFAULT_MAX_TOKENS, CompletionFields, read_completion
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import InvalidRequest
 
@@ -276,3 +279,20 @@ def test_tool_choice_has_two_values():
 )
 def test_bad_tools_are_refused_by_path(function, param):
     assert refused(chat, tools=[{"type": "function", "function": function}]).param == param
+
+
+NAMES = [*ChatFields.__struct_fields__, *CompletionFields.__struct_fields__, "role", "content", "type", "text"]
+KEYS = st.sampled_from([*NAMES, "function", "name", "arguments", "tool_calls", "logprobs", "response_format"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(KEYS, JSON, max_size=6))
+def test_case_043_whatever_comes_is_read_or_refused_by_a_named_error(raw):
+    for base in ({"model": "m", "messages": HELLO}, {"model": "m", "prompt": "x"}):
+        read = read_chat if "messages" in base else read_completion
+        with contextlib.suppress(InvalidRequest):
+            read({**base, **raw}, LIMITS)
