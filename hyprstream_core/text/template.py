@@ -63,7 +63,7 @@ class TemplateRenderer:
         Raises:
             TemplateError: code ``template.failed`` when the template is not valid, raises or refuses;
                 ``template.limit`` when it is too large or takes too much time, memory or room.
-            Unavailable: the renderer is closed.
+            Unavailable: the renderer is closed, or its process does not start.
         """
         answer = await self._in_thread(lambda cancelled: self._render(source, variables, cancelled))
         if "text" in answer:
@@ -126,7 +126,7 @@ class TemplateRenderer:
             ready = None
         if ready is None:
             self._stop()
-            raise TemplateError(f"the template process did not start (status {child.status})")
+            raise Unavailable(f"the template process did not start (status {child.status})")
         return child
 
     def _stop(self) -> None:

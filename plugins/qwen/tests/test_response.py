@@ -5,7 +5,6 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hyprstream_qwen.response import HermesParser
 
 from hyprstream_core.interfaces.response import (
     Content,
@@ -14,6 +13,7 @@ from hyprstream_core.interfaces.response import (
     ToolCallArguments,
     ToolCallStart,
 )
+from hyprstream_qwen.response import HermesParser
 
 TOOLS = ("weather", "search")
 QWEN3_NO_THINKING = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
@@ -228,9 +228,8 @@ def test_time_grows_with_length_and_not_with_its_square(part):
 
 
 def test_the_plugin_yields_the_format():
-    from hyprstream_qwen import hyprstream_response_formats
-
     from hyprstream_core.plugins import load
+    from hyprstream_qwen import hyprstream_response_formats
 
     formats = {record.name: record for record in hyprstream_response_formats()}
     assert load(formats["hermes"].load) is HermesParser

@@ -255,6 +255,17 @@ def test_after_closing_there_is_no_child_and_no_render():
     asyncio.run(main())
 
 
+def test_a_child_that_does_not_start_is_no_fault_of_the_template(monkeypatch):
+    async def test(renderer):
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(Unavailable, match="did not start"):
+            await renderer.render("x", {})
+        monkeypatch.undo()
+        assert await renderer.render("x", {}) == "x"
+
+    run(test)
+
+
 def test_one_renderer_serves_several_event_loops():
     renderer = TemplateRenderer(Limits())
     for i in range(2):
