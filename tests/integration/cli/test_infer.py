@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -29,8 +30,8 @@ def test_the_answer_is_on_stdout_and_one_line_of_statistics_on_stderr(cloned, re
     assert found[4] == commit(repository, "trunk")[:12]
 
 
-def test_json_holds_text_and_statistics(cloned, repository):
-    found = cloned.json("infer", "tiny:v1", "-p", "Hello", *FAST)
+def test_json_holds_text_and_statistics(here, repository):
+    found = here.json("infer", "tiny:v1", "-p", "Hello", *FAST)
     assert set(found) == {
         *("model", "commit", "text", "reasoning", "finish_reason", "prompt_tokens", "cached_tokens"),
         *("generated_tokens", "tokens_per_second", "time_to_first_token", "served_by"),
@@ -38,51 +39,51 @@ def test_json_holds_text_and_statistics(cloned, repository):
     assert found["commit"] == commit(repository, "v1")
     assert (found["finish_reason"], found["generated_tokens"]) == ("length", 8)
     assert found["time_to_first_token"] > 0
-    streamed = cloned("infer", "tiny:v1", "-p", "Hello", *FAST)
+    streamed = here("infer", "tiny:v1", "-p", "Hello", *FAST)
     assert streamed.stdout.rstrip("\n") == found["text"].rstrip("\n")
 
 
-def test_the_prompt_comes_from_standard_input(cloned):
-    by_option = cloned.json("infer", "tiny", "--raw", "-p", "one two", *FAST)
-    by_input = cloned.json("infer", "tiny", "--raw", *FAST, stdin="one two")
+def test_the_prompt_comes_from_standard_input(here):
+    by_option = here.json("infer", "tiny", "--raw", "-p", "one two", *FAST)
+    by_input = here.json("infer", "tiny", "--raw", *FAST, stdin="one two")
     assert by_input["text"] == by_option["text"]
     assert by_input["prompt_tokens"] == len("one two")
 
 
-def test_raw_leaves_the_template_out_and_system_goes_into_it(cloned):
-    raw = cloned.json("infer", "tiny", "--raw", "-p", "Hello", *FAST)["prompt_tokens"]
-    chat = cloned.json("infer", "tiny", "-p", "Hello", *FAST)["prompt_tokens"]
-    system = cloned.json("infer", "tiny", "-p", "Hello", "--system", "Be brief.", *FAST)["prompt_tokens"]
+def test_raw_leaves_the_template_out_and_system_goes_into_it(here):
+    raw = here.json("infer", "tiny", "--raw", "-p", "Hello", *FAST)["prompt_tokens"]
+    chat = here.json("infer", "tiny", "-p", "Hello", *FAST)["prompt_tokens"]
+    system = here.json("infer", "tiny", "-p", "Hello", "--system", "Be brief.", *FAST)["prompt_tokens"]
     assert raw == 5 < chat < system
 
 
-def test_branches_answer_with_their_own_weights(cloned):
+def test_branches_answer_with_their_own_weights(here):
     texts = {
-        ref: cloned.json("infer", f"tiny:{ref}", "--raw", "-p", "abc", "--max-tokens", "24")["text"]
+        ref: here.json("infer", f"tiny:{ref}", "--raw", "-p", "abc", "--max-tokens", "24")["text"]
         for ref in ("trunk", "v1", "experiment")
     }
     assert texts["trunk"] == texts["v1"]
     assert texts["experiment"] != texts["trunk"]
 
 
-def test_what_is_left_out_is_the_models_own_and_what_is_given_counts(cloned):
+def test_what_is_left_out_is_the_models_own_and_what_is_given_counts(here):
     ask = ["infer", "tiny", "--raw", "-p", "abc", "--max-tokens", "24"]
-    greedy = cloned.json(*ask)["text"]  # generation_config.json says temperature 0
-    assert cloned.json(*ask)["text"] == greedy
+    greedy = here.json(*ask)["text"]  # generation_config.json says temperature 0
+    assert here.json(*ask)["text"] == greedy
     hot = [*ask, "--temperature", "1.5", "--top-p", "0.99", "--top-k", "200"]
-    one, again, two = (cloned.json(*hot, "--seed", seed)["text"] for seed in (1, 1, 2))
+    one, again, two = (here.json(*hot, "--seed", seed)["text"] for seed in (1, 1, 2))
     assert one == again
     assert one != greedy
     assert one != two
-    assert cloned.json(*ask, "--repeat-penalty", "1.9")["text"] != greedy
+    assert here.json(*ask, "--repeat-penalty", "1.9")["text"] != greedy
 
 
-def test_stop_ends_the_answer_before_the_text(cloned):
+def test_stop_ends_the_answer_before_the_text(here):
     ask = ["infer", "tiny", "--raw", "-p", "abc", "--max-tokens", "32"]
-    whole = cloned.json(*ask)["text"]
+    whole = here.json(*ask)["text"]
     printable = [c for c in whole[2:] if c.isprintable() and c != "�"]
     stop = printable[0]
-    found = cloned.json(*ask, "--stop", "never this", "--stop", stop)
+    found = here.json(*ask, "--stop", "never this", "--stop", stop)
     assert found["text"] == whole[: whole.index(stop)]
     assert found["finish_reason"] == "stop"
 
@@ -102,44 +103,35 @@ def test_stop_ends_the_answer_before_the_text(cloned):
         (["--device", "abacus"], "PluginMissing"),
     ],
 )
-def test_a_value_that_cannot_be_honoured_is_refused(cloned, arguments, kind):
-    error = cloned.error("infer", "tiny", "-p", "x", *arguments)
+def test_a_value_that_cannot_be_honoured_is_refused(here, arguments, kind):
+    error = here.error("infer", "tiny", "-p", "x", *arguments)
     assert error["type"] == kind, error
 
 
-def test_dtype_and_device_are_honoured(cloned):
-    exact = cloned.json("infer", "tiny", "--raw", "-p", "abc", "--max-tokens", "24")["text"]
-    assert cloned.json("infer", "tiny", "--raw", "-p", "abc", "--max-tokens", "24", "--device", "cpu")["text"] == exact
-    coarse = cloned.json("infer", "tiny", "--raw", "-p", "abc", "--max-tokens", "24", "--dtype", "bfloat16")
+def test_dtype_and_device_are_honoured(here):
+    exact = here.json("infer", "tiny", "--raw", "-p", "abc", "--max-tokens", "24")["text"]
+    assert here.json("infer", "tiny", "--raw", "-p", "abc", "--max-tokens", "24", "--device", "cpu")["text"] == exact
+    coarse = here.json("infer", "tiny", "--raw", "-p", "abc", "--max-tokens", "24", "--dtype", "bfloat16")
     assert coarse["served_by"] == "in this process"
 
 
-def test_an_unknown_model_is_not_found(cloned):
-    assert cloned.error("infer", "nothing", "-p", "x")["code"] == "model_not_found"
-    assert cloned.error("infer", "tiny:nothing", "-p", "x")["code"] == "model_not_found"
+def test_an_unknown_model_is_not_found(here):
+    assert here.error("infer", "nothing", "-p", "x")["code"] == "model_not_found"
+    assert here.error("infer", "tiny:nothing", "-p", "x")["code"] == "model_not_found"
 
 
-def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(cloned):
-    error = cloned.error("infer", "tiny", "--raw", "-p", "x" * 600)
+def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(here):
+    error = here.error("infer", "tiny", "--raw", "-p", "x" * 600)
     assert error["code"] == "context_length_exceeded"
     assert "600" in error["message"]
     assert "512" in error["message"]
 
 
 def test_a_prompt_that_is_not_utf8_is_refused(cloned):
-    run = subprocess.run(
-        [
-            "bash",
-            "-c",
-            "printf '\\xff\\xfe' | \"$0\" -m hyprstream_core.cli infer tiny",
-            *[__import__("sys").executable],
-        ],
-        env=cloned.environment(),
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-m", "hyprstream_core.cli", "infer", "tiny"]
+    run = subprocess.run(command, env=cloned.environment(), input=b"\xff\xfe", capture_output=True)
     assert run.returncode == 1
-    assert "not UTF-8" in run.stderr
+    assert b"not UTF-8: byte 0 is wrong" in run.stderr
 
 
 def test_without_a_prompt_on_a_terminal_it_says_so(cloned):
