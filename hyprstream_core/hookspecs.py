@@ -186,6 +186,7 @@ def hyprstream_settings() -> Iterable[Settings]:
             cache_dir: str = ""
             '''Where the demo repository is unpacked.'''
 
+
         @hookimpl
         def hyprstream_settings():
             yield Settings("demo", DemoSettings)
