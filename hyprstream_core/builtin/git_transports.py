@@ -32,7 +32,7 @@ class Files(Transport):
         git_dir = next((p for p in (path / ".git", path) if (p / "objects").is_dir()), None)
         if git_dir is None:
             raise RemoteError(f"there is no git repository in {path}", code="remote.not_found", param="url")
-        content = git_dir / "lfs" / "objects"
+        content = _lfs_storage(git_dir) / "objects"
         return Connection(LocalGitClient(config=ConfigDict()), str(path), str(content) if content.is_dir() else None)
 
 
@@ -53,6 +53,15 @@ class Http(Transport):
             password=unquote(parts.password) if parts.password else None,
         )
         return Connection(client, "")
+
+
+def _lfs_storage(git_dir: Path) -> Path:
+    """git-lfs's folder of a local repository: its ``lfs.storage``, else ``lfs`` in it."""
+    try:
+        config = ConfigFile.from_path(str(git_dir / "config"))
+        return git_dir / config.get((b"lfs",), b"storage").decode()
+    except (OSError, ValueError, KeyError):
+        return git_dir / "lfs"
 
 
 class _Pool(urllib3.PoolManager):

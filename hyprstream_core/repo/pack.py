@@ -131,7 +131,7 @@ def _inflate(reader: _Reader, size: int) -> bytes:
             raise _damaged(f"zlib: {error}") from error
         if not (chunk or out):
             raise _damaged("it ends too early")
-        reader.skip(len(chunk) - len(stream.unused_data if stream.eof else stream.unconsumed_tail))
+        reader.skip(len(chunk) - len(stream.unused_data or stream.unconsumed_tail))
         done += len(out)
         if len(head) < 32:
             head += out[: 32 - len(head)]
