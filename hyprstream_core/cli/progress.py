@@ -13,6 +13,9 @@ from hyprstream_core.interfaces.storage import Progress
 PLAIN_INTERVAL = 5.0
 """Seconds between two lines of one phase, where there is no terminal."""
 
+COUNTED = frozenset(("check", "checkout"))
+"""Phases that count files; the others count bytes."""
+
 
 @contextmanager
 def transfer_progress(env: Mapping[str, str], *, quiet: bool) -> Iterator[Progress]:
@@ -44,38 +47,35 @@ def plain_lines(write: Callable[[str], None], clock: Callable[[], float]) -> Pro
             return
         last[phase] = now
         ended.update([phase] if at_end else [])
-        write(f"{phase}: {size(done)} of {size(total)}" if total is not None else f"{phase}: {size(done)}")
+        write(f"{phase}: {_amount(phase, done, total)}")
 
     return progress
+
+
+def _amount(phase: str, done: int, total: int | None) -> str:
+    show, unit = (str, " files") if phase in COUNTED else (size, "")
+    return (f"{show(done)} of {show(total)}" if total is not None else show(done)) + unit
 
 
 @contextmanager
 def _bars(env: Mapping[str, str]) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
+    def text(field: str) -> TextColumn:
+        return TextColumn(f"{{task.fields[{field}]}}", markup=False)
+
+    columns = (text("phase"), BarColumn(), text("amount"), text("rate"), TimeRemainingColumn())
     console = Console(stderr=True, no_color=bool(env.get("NO_COLOR")))
     tasks: dict[str, TaskID] = {}
     with Bars(*columns, console=console) as bars:
 
         def progress(phase: str, done: int, total: int | None) -> None:
             if phase not in tasks:
-                tasks[phase] = bars.add_task(printable(phase), total=total)
-            bars.update(tasks[phase], completed=done, total=total)
+                tasks[phase] = bars.add_task("", total=total, phase=printable(phase), amount="", rate="")
+            task = bars.tasks[bars.task_ids.index(tasks[phase])]
+            rate = f"{size(task.speed)}/s" if task.speed and phase not in COUNTED else ""
+            bars.update(tasks[phase], completed=done, total=total, amount=_amount(phase, done, total), rate=rate)
 
         yield progress

@@ -10,7 +10,8 @@ from pathlib import Path
 from hyprstream_core.config import Limits
 
 Progress = Callable[[str, int, int | None], None]
-"""``progress(phase, done_bytes, total_bytes_or_None)``; called often, must return quickly."""
+"""``progress(phase, done_bytes, total_bytes_or_None)``; called often, must return quickly. The phases "check" and
+"checkout" count files instead of bytes."""
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,14 @@ def test_plain_progress_writes_the_beginning_the_end_and_now_and_then():
         progress("large files", second * 1000, 11000)
     progress("large files", 11000, 11000)
     progress("unknown size", 5, None)
+    progress("checkout", 3, 7)
     assert written == [
         "large files: 0B of 11.0kB",
         "large files: 5.0kB of 11.0kB",
         "large files: 10.0kB of 11.0kB",
         "large files: 11.0kB of 11.0kB",
         "unknown size: 5B",
+        "checkout: 3 of 7 files",
     ]
 
 
