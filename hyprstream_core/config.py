@@ -139,7 +139,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Tools in one chat request."""
     prompts: Annotated[int, Meta(ge=1)] = 32
     """Prompts in one completion request."""
-    choices: Annotated[int, Meta(ge=1)] = 16
+    choices: Annotated[int, Meta(ge=1)] = 32
     """Answers to one request: n times the number of prompts."""
     stop_strings: Annotated[int, Meta(ge=0)] = 4
     """Stop strings in one request."""

@@ -7,7 +7,7 @@ It is driven from one thread; ``step`` is the whole story. A loop one step ahead
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hyprstream_core.engine.blocks import BlockPool, root_hash
@@ -15,7 +15,7 @@ from hyprstream_core.engine.runner import Runner
 from hyprstream_core.engine.scheduler import Scheduled, Scheduler
 from hyprstream_core.engine.sequence import Sequence, Status
 from hyprstream_core.errors import ContextLengthExceeded, InvalidRequest
-from hyprstream_core.interfaces.inference import GenerateRequest, TokenChunk
+from hyprstream_core.interfaces.inference import GenerateRequest, SamplingParams, TokenChunk
 
 if TYPE_CHECKING:
     from hyprstream_core.config import EngineSettings
@@ -53,6 +53,11 @@ class Engine:
         return self.scheduler.has_work
 
     @property
+    def capacity(self) -> int:
+        """Most tokens that one request may have: the context, or the KV cache when that is smaller."""
+        return min(self.max_len, self.pool.num_blocks * self.pool.block_size)
+
+    @property
     def num_live(self) -> int:
         """Requests that are waiting or running."""
         return len(self._live)
@@ -61,12 +66,11 @@ class Engine:
         """Queue a request.
 
         Raises:
-            InvalidRequest: an empty prompt, token ids outside the vocabulary, or more than the KV cache holds.
-            ContextLengthExceeded: prompt plus ``max_tokens`` exceed the context.
+            InvalidRequest: an empty prompt, or token ids outside the vocabulary.
+            ContextLengthExceeded: prompt plus ``max_tokens`` exceed the context or the KV cache.
             Overloaded: the queue is full.
         """
-        self._check(request)
-        p = request.params
+        p = self._check(request)
         stop_ids = frozenset(p.stop_token_ids) | (frozenset() if p.ignore_eos else frozenset(request.eos_token_ids))
         sequence = Sequence(
             request.request_id,
@@ -79,14 +83,18 @@ class Engine:
         self.scheduler.add(sequence)
         self._live[request.request_id] = sequence
 
-    def _check(self, request: GenerateRequest) -> None:
-        ids, wanted = request.prompt_ids, len(request.prompt_ids) + request.params.max_tokens
-        if not ids or request.params.max_tokens < 1:
-            raise InvalidRequest("a request needs at least one prompt token and one token to generate", param="prompt")
-        if wanted > self.max_len:
+    def _check(self, request: GenerateRequest) -> SamplingParams:
+        """The request's parameters, with ``max_tokens`` 0 resolved to what fits."""
+        ids, params = request.prompt_ids, request.params
+        if not ids or params.max_tokens < 0:
+            raise InvalidRequest("a request needs a prompt token, and max_tokens that is not negative", param="prompt")
+        wanted = len(ids) + max(params.max_tokens, 1)
+        if wanted > self.capacity:
+            kv = f" (its KV cache holds {self.capacity})" if self.capacity < self.max_len else ""
             raise ContextLengthExceeded(
-                f"{len(ids)} prompt tokens and max_tokens {request.params.max_tokens} make {wanted}, "
-                f"the context is {self.max_len}",
+                f"{len(ids)} prompt tokens and {wanted - len(ids)} to generate make {wanted}, "
+                f"the context is {self.max_len}{kv}",
+                remedy="shorten the prompt, ask for fewer tokens" + (", or raise engine.kv_memory" if kv else ""),
                 param="max_tokens",
             )
         low, high = min(ids), max(ids)
@@ -95,6 +103,7 @@ class Engine:
             raise InvalidRequest(f"token id {bad} is outside the vocabulary of {self.vocab_size}", param="prompt")
         if request.request_id in self._live:
             raise InvalidRequest(f"request id {request.request_id!r} is in use", param="request_id")
+        return params if params.max_tokens else replace(params, max_tokens=self.capacity - len(ids))
 
     def step(self) -> list[tuple[str, TokenChunk]]:
         """Compute one step; what it added to each answer."""

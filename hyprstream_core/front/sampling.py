@@ -70,16 +70,17 @@ def sampling_params(options: Options, description: Description, num_prompt: int,
         ContextLengthExceeded: prompt and answer do not fit into the context.
         InvalidRequest: a default of the model, or values together, make no sense.
     """
-    max_tokens = _max_tokens(options, description, num_prompt)
-    if options.min_tokens > max_tokens:
-        raise _invalid("min_tokens", options.min_tokens, f"at most max_tokens, {max_tokens}")
+    _check_context(options, description, num_prompt)
+    longest = options.max_tokens or description.max_model_len - num_prompt
+    if options.min_tokens > longest:
+        raise _invalid("min_tokens", options.min_tokens, f"at most max_tokens, {longest}")
     vocab = description.vocab_size
     for index in options.stop_token_ids:
         if index >= vocab:
             raise _invalid("stop_token_ids", index, f"an id below {vocab}")
     values = {name: _value(name, options, description) for name in RANGES}
     return SamplingParams(
-        max_tokens=max_tokens,
+        max_tokens=options.max_tokens or 0,
         temperature=values["temperature"],
         top_k=max(int(values["top_k"]), 0),
         top_p=values["top_p"],
@@ -105,7 +106,7 @@ def check_ids(ids: Sequence[int], vocab_size: int, param: str) -> None:
         raise _invalid(param, wrong, f"token ids from 0 to {vocab_size - 1}")
 
 
-def _max_tokens(options: Options, description: Description, num_prompt: int) -> int:
+def _check_context(options: Options, description: Description, num_prompt: int) -> None:
     context = description.max_model_len
     wanted = 1 if options.max_tokens is None else options.max_tokens
     if num_prompt + wanted > context:
@@ -118,7 +119,6 @@ def _max_tokens(options: Options, description: Description, num_prompt: int) -> 
             max_tokens=wanted,
             max_model_len=context,
         )
-    return context - num_prompt if options.max_tokens is None else wanted
 
 
 def _value(name: str, options: Options, description: Description) -> float:

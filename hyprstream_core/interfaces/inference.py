@@ -23,6 +23,7 @@ class Subject:
 class SamplingParams:
     """How an answer is drawn. All values are already range-checked; ``temperature`` 0 is argmax.
 
+    ``max_tokens`` 0 is as many as fit into the context and the engine's KV cache.
     ``top_k`` 0, ``top_p`` 1, ``min_p`` 0 and penalties 1 / 0 / 0 are off. ``seed`` None draws a fresh one.
     ``stop_token_ids`` end the answer and are not part of it, as do the model's own EOS ids unless
     ``ignore_eos``. ``min_tokens`` holds all of these back.

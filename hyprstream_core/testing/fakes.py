@@ -176,7 +176,7 @@ class ScriptedInference:
         error = None
         if isinstance(script, HyprstreamError):
             error, script = script, "." * self.tokens_before_error
-        ids = tuple(script.encode() if isinstance(script, str) else script)[: request.params.max_tokens]
+        ids = tuple(script.encode() if isinstance(script, str) else script)[: request.params.max_tokens or None]
         reason = "length" if len(ids) == request.params.max_tokens else "stop"
         for start in range(0, len(ids), self.pieces):
             await self._pass()

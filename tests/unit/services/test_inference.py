@@ -186,3 +186,15 @@ def test_a_request_id_in_use_is_refused(serve, commits):
             await stream.aclose()
 
     asyncio.run(main())
+
+
+def test_without_max_tokens_an_answer_takes_what_fits_the_kv_cache(serve, commits):
+    async def main():
+        block = 2 * 3 * 2 * 16 * 16 * 4
+        async with serve(kv_memory=6 * block) as service:
+            tokens = await collect(service, request("a", commits["main"], 0))
+            assert len(tokens) == 6 * 16 - 3
+            with pytest.raises(ContextLengthExceeded, match="KV cache holds 96"):
+                await collect(service, request("b", commits["main"], 94))
+
+    asyncio.run(main())
