@@ -93,7 +93,7 @@ class Engine(ScriptedInference):
             return
         self.requests.append(request)
         try:
-            for left in reversed(range(request.params.max_tokens)):
+            for left in reversed(range(request.params.max_tokens or 1000)):
                 await asyncio.sleep(3600 if "<silent>" in prompt else 0.02)
                 yield TokenChunk(tuple(b"x"), None if left else "length")
                 if "<breaks>" in prompt:
