@@ -8,6 +8,8 @@ tokens, N blocks.
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -29,8 +31,8 @@ class CpuKVCache:
     def __init__(self, config: DecoderConfig, dtype: torch.dtype, num_blocks: int, block_size: int) -> None:
         self.num_blocks, self.block_size, self.head_dim = num_blocks, block_size, config.head_dim
         shape = (config.num_kv_heads, num_blocks, block_size * config.head_dim)
-        self.keys = [torch.zeros(shape, dtype=dtype) for _ in range(config.num_layers)]
-        self.values = [torch.zeros(shape, dtype=dtype) for _ in range(config.num_layers)]
+        self.keys = [_lazy_zeros(shape, dtype) for _ in range(config.num_layers)]
+        self.values = [_lazy_zeros(shape, dtype) for _ in range(config.num_layers)]
         self.num_bytes = 2 * config.num_layers * self.keys[0].nbytes
 
     def write(self, layer: int, slots_T: Tensor, k_TKE: Tensor, v_TKE: Tensor) -> None:
@@ -42,6 +44,15 @@ class CpuKVCache:
         """``[B, K, N·block_size, E]`` (strided) for block tables ``[B, N]``."""
         flat = store.index_select(1, blocks_BN.flatten())
         return flat.view(store.shape[0], blocks_BN.shape[0], -1, self.head_dim).transpose(0, 1)
+
+
+def _lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Zeros in anonymous pages, which take memory and time only once they are written.
+
+    NOTE: not ``torch.empty``: what stands in a block that a mask hides is multiplied by 0, and 0 · NaN is NaN.
+    """
+    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
 
 
 @dataclass(frozen=True)
