@@ -51,7 +51,8 @@ def _lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
     NOTE: not ``torch.empty``: what stands in a block that a mask hides is multiplied by 0, and 0 · NaN is NaN.
     """
-    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    size = math.prod(shape) * dtype.itemsize
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return torch.frombuffer(pages, dtype=dtype).view(shape)
 
 
