@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hyprstream_core.errors import DiskFull
+from hyprstream_core.errors import DiskFull, StoreError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers that mean: no space left."""
@@ -86,11 +86,22 @@ def remove_tree(path: Path) -> None:
 
 
 @contextmanager
-def full_disk_is_named(path: Path) -> Iterator[None]:
-    """Turn "no space left" into :class:`DiskFull`, which names the place and what to do."""
+def disk_errors_named(path: Path) -> Iterator[None]:
+    """Turn "no space left" and "not allowed" into errors that name the place and what to do.
+
+    Raises:
+        DiskFull: no space left.
+        StoreError: not allowed, read-only, or no folder (code ``disk.denied``).
+    """
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise StoreError(
+                f"cannot write in {path}: {error.strerror}",
+                code="disk.denied",
+                remedy="give this user the folder, or set models_dir (HYPRSTREAM_MODELS_DIR) to another one",
+            ) from error
         if error.errno not in FULL:
             raise
         raise DiskFull(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from hyprstream_core.errors import BadObject
 from hyprstream_core.interfaces.storage import ContentSink, Pointer
-from hyprstream_core.repo.durable import full_disk_is_named, make_folders, sync, write_new
+from hyprstream_core.repo.durable import disk_errors_named, make_folders, sync, write_new
 from hyprstream_core.repo.layout import Layout
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class FileSink(ContentSink):
         self._done += len(chunk)
         if self._done > self._pointer.size:
             raise bad_content(self._pointer, f"the remote sends more than the announced {self._pointer.size:,} bytes")
-        with full_disk_is_named(self._temporary.parent):
+        with disk_errors_named(self._temporary.parent):
             self._file.write(chunk)
         self._digest.update(chunk)
         self._progress(len(chunk))
@@ -84,7 +84,7 @@ class FileSink(ContentSink):
         if self._file is None:
             return
         try:
-            with self._file as file, full_disk_is_named(self._temporary.parent):
+            with self._file as file, disk_errors_named(self._temporary.parent):
                 if exc[0] is None:
                     self._verify()
                     file.flush()

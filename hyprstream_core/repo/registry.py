@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -27,7 +28,7 @@ _IGNORE = b"*.lock\n*.tmp\n*.pem\n*.key\n*.secret\nkeys/\nsecrets/\n"
 _AUTHOR = b"hyprstream <hyprstream@localhost>"
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model in ``registry.json``. Unknown fields of newer versions are refused, not dropped."""
 
     uuid: str
@@ -37,7 +38,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    version: int
+    version: Literal[1]
     models: dict[str, Record]
 
 
@@ -130,7 +131,7 @@ class Registry:
         try:
             with self._ref.open("rb") as file:
                 text = file.read(64).decode("ascii", "replace").strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         if not is_oid(text):
             raise BadObject(f"the registry's branch holds {text!r}, expected a commit", remedy="git fsck in .registry")

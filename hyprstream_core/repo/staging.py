@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hyprstream_core.errors import RefError
 from hyprstream_core.repo.durable import remove_tree, replace
+from hyprstream_core.repo.refs import check_name
 
 _INTENT = "intent.json"
 _INTENT_BYTES = 4096
@@ -79,4 +81,11 @@ def _intent(folder: Path) -> str | None:
             name = json.loads(file.read(_INTENT_BYTES)).get("name")
     except (OSError, ValueError, AttributeError):
         return None
-    return name if isinstance(name, str) else None
+    return name if isinstance(name, str) and _is_name(name) else None
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return check_name(text) == text
+    except RefError:
+        return False

@@ -100,7 +100,10 @@ class Store:
         Raises:
             UnsafeTree, BadObject, RemoteError, DiskFull: as for :meth:`clone`.
         """
-        return views.snapshot(self._space, resolved, partial(self._source, resolved.model), progress or _silent)
+        if found := views.existing(resolved):
+            return found
+        self._sweep()
+        return views.make(self._space, resolved, partial(self._source, resolved.model), progress or _silent)
 
     def add_worktree(self, name: str, branch: str, progress: Progress | None = None) -> Worktree:
         """Check out another branch; a branch that only the remote has becomes a local one.
@@ -110,6 +113,7 @@ class Store:
             Conflict: it is already checked out.
         """
         model = self.model(name)
+        self._sweep()
         return worktrees.add(self._space, model, check_ref(branch), partial(self._source, model), progress or _silent)
 
     def worktree_info(self, name: str, branch: str) -> WorktreeInfo:

@@ -18,11 +18,15 @@ from hyprstream_core.repo.model import Resolved
 from hyprstream_core.repo.workspace import Workspace
 
 
-def snapshot(space: Workspace, resolved: Resolved, source: Source, progress: Progress) -> Path:
-    """The view of ``resolved.commit``; see :meth:`hyprstream_core.repo.store.Store.snapshot`."""
+def existing(resolved: Resolved) -> Path | None:
+    """The view of ``resolved.commit``, when it has been made."""
+    path = view(resolved.model.path, resolved.commit)
+    return path if path.is_dir() else None
+
+
+def make(space: Workspace, resolved: Resolved, source: Source, progress: Progress) -> Path:
+    """Make the view of ``resolved.commit``; see :meth:`hyprstream_core.repo.store.Store.snapshot`."""
     target = view(resolved.model.path, resolved.commit)
-    if target.is_dir():
-        return target
     with space.stage() as stage, space.content_in_use(), open_git(resolved.model.git_dir) as git:
         files = stage / "view"
         check_out(

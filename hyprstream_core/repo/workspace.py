@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hyprstream_core.config import Limits
 from hyprstream_core.repo import locks
-from hyprstream_core.repo.durable import full_disk_is_named
+from hyprstream_core.repo.durable import disk_errors_named
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.staging import staging_folder
@@ -28,8 +28,8 @@ class Workspace:
 
     @contextmanager
     def stage(self) -> Iterator[Path]:
-        """A private folder for unfinished work; a full disk is reported as such."""
-        with full_disk_is_named(self.layout.root), staging_folder(self.layout.staging) as folder:
+        """A private folder for unfinished work; a disk that is full or denied is reported as such."""
+        with disk_errors_named(self.layout.root), staging_folder(self.layout.staging) as folder:
             yield folder
 
     @contextmanager

@@ -231,13 +231,13 @@ def _object(kind: int, size: int, data: bytes, base: bytes = b"") -> bytes:
 class _PackClient:
     """A remote that sends whatever pack it likes."""
 
-    def __init__(self, pack: bytes, oid: str) -> None:
-        self.pack, self.oid = pack, oid
+    def __init__(self, pack: bytes, oid: str, names: list[str]) -> None:
+        self.pack, self.oid, self.names = pack, oid, names
 
     def fetch_pack(self, path, determine_wants, graph_walker, pack_data, progress=None):
         from dulwich.client import FetchPackResult
 
-        refs = {b"refs/heads/main": self.oid.encode(), b"HEAD": self.oid.encode()}
+        refs = {name.encode(): self.oid.encode() for name in [*self.names, "HEAD"]}
         determine_wants(refs)
         pack_data(self.pack)
         return FetchPackResult(refs, {b"HEAD": b"refs/heads/main"}, b"test")
@@ -250,12 +250,12 @@ class _PackClient:
 def sends(new_store, refused, monkeypatch):
     """sends(pack, code): a store refuses a remote that answers with these bytes."""
 
-    def check(pack, code, limits=None, tip="1" * 40):
+    def check(pack, code, limits=None, tip="1" * 40, names=("refs/heads/main",)):
         from hyprstream_core.interfaces.transport import Connection, Transport
 
         class Evil(Transport):
             def connect(self, url, timeout):
-                return Connection(_PackClient(pack, tip), "")
+                return Connection(_PackClient(pack, tip, list(names)), "")
 
         store = new_store(limits=limits or Limits())
         monkeypatch.setattr(store._space.parts, "transport", lambda scheme: Evil())
@@ -328,6 +328,16 @@ def test_case_008_damaged_packs_are_typed_errors(sends):
         _pack(blob, _object(6, 2, b"\x05\xff", base=bytes([len(blob)]))),
     ):
         sends(damaged, "remote.empty" if not damaged else "repo.bad_object")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["refs/heads/a", "refs/heads/a/b"], ["refs/tags/x/y", "refs/tags/x"]],
+)
+def test_references_that_cannot_be_files_beside_each_other_are_refused(sends, hostile, names):
+    hostile.write("a", "x")
+    head = hostile.commit()
+    sends(_whole(hostile), "remote.failed", tip=head, names=["refs/heads/main", *names])
 
 
 def _peak() -> int:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hyprstream_core.config import CloneSettings
-from hyprstream_core.errors import BadObject, Conflict, ModelNotFound, RefError, RemoteError
+from hyprstream_core.errors import BadObject, Conflict, ModelNotFound, RefError, RemoteError, StoreError
 
 
 def files_of(folder):
@@ -122,6 +122,33 @@ def test_the_default_branch_is_the_remotes_whatever_its_name(store, make_repo):
     repo.commit()
     repo.run("branch", "-m", "main", "trunk")
     assert store.clone(str(repo.path)).default_branch == "trunk"
+
+
+def test_a_detached_head_falls_back_to_a_branch_at_its_commit(store, model_repo):
+    model_repo.run("checkout", "--quiet", "--detach", "feature/x")
+    assert store.clone(str(model_repo.path)).default_branch == "feature/x"
+
+
+def test_references_beyond_branches_and_tags_are_not_fetched(store, model_repo):
+    model_repo.run("update-ref", "refs/pull/1/head", model_repo.commit("somebody's proposal"))
+    model_repo.run("reset", "--quiet", "--hard", "HEAD~1")
+    model_repo.run("update-ref", "refs/heads/HEAD", "main")
+    model_repo.run("update-ref", "refs/tags/not-a-commit", "main:config.json")
+    proposal = model_repo.head("refs/pull/1/head")
+    model = store.clone(str(model_repo.path))
+    assert list(model.branches()) == ["feature/x", "main"]
+    assert list(model.tags()) == ["v1", "v1-light"]
+    with pytest.raises(ModelNotFound):
+        store.resolve(f"tiny-model:{proposal}")
+    with pytest.raises(ModelNotFound, match="names a blob"):
+        store.resolve("tiny-model:not-a-commit")
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_says_so(new_store, model_repo, tmp_path):
+    (tmp_path / "models").write_text("a file where the store should be")
+    with pytest.raises(StoreError) as caught:
+        new_store().clone(str(model_repo.path))
+    assert caught.value.error_code == "disk.denied"
 
 
 def test_an_unknown_branch_is_refused_and_leaves_nothing(store, model_repo, tmp_path):
