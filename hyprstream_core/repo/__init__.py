@@ -20,8 +20,9 @@ Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, am
 ``Conflict`` (name taken, lock held, uncommitted changes), ``UnsafeTree``, ``BadObject``, ``RemoteError``, ``DiskFull``.
 
 Where things are, bottom up: ``refs`` (names), ``model`` (records), ``layout`` (paths), ``durable``, ``locks``,
-``staging`` (crash safety), ``pack``, ``gitdir``, ``tree`` (git's bytes, checked), ``objects``, ``content`` (large
-files), ``checkout``, ``worktrees``, ``views`` (files on disk), ``registry``, ``remote``, ``clone``, ``resolve``, and
+``staging`` (crash safety), ``pack``, ``gitdir``, ``tree``, ``index``, ``commits`` (git's bytes, checked),
+``parts``, ``workspace`` (what every operation is given), ``objects``, ``content`` (large files), ``checkout``,
+``worktrees``, ``status``, ``views`` (files on disk), ``registry``, ``remote``, ``clone``, ``resolve``, and
 ``store``, the face of it all.
 """
 
