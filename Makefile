@@ -14,6 +14,7 @@ PYTEST_ARGS ?=
 DISTRIBUTIONS := -e '.[test]' -e plugins/qwen -e plugins/demo -e api
 PROJECTS := pyproject.toml plugins/qwen/pyproject.toml plugins/demo/pyproject.toml api/pyproject.toml
 STAMP := $(VENV)/.installed$(if $(TORCH_INDEX),-$(subst /,_,$(patsubst https://%,%,$(TORCH_INDEX))))
+TEST_TOOLS := git git-lfs
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .PHONY: install demo test test-slow check format bench docs clean help
@@ -24,9 +25,11 @@ demo: $(STAMP) ## Run the main job: clone the demo model, list it, ask it, serve
 	@$(BIN)/hyprstream demo
 
 test: $(STAMP) ## Run the tests, without the slow ones. PYTEST_ARGS='-k name' selects.
+	@.ci/setup tools $(TEST_TOOLS)
 	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 test-slow: $(STAMP) ## Run the tests marked slow: long, random and resource-hungry ones.
+	@.ci/setup tools $(TEST_TOOLS)
 	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 check: $(STAMP) ## Check format, lint, types, import layers and generated documents.
@@ -53,7 +56,7 @@ help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 $(STAMP): constraints.txt $(PROJECTS) .ci/setup
-	@.ci/setup "$(VENV)"
+	@.ci/setup python "$(VENV)"
 	@$(PIP) install --quiet --constraint constraints.txt hatchling editables
 ifneq ($(TORCH_INDEX),)
 	@$(PIP) install --force-reinstall --no-deps --index-url "$(TORCH_INDEX)" --constraint constraints.txt torch

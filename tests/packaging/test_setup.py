@@ -1,6 +1,7 @@
 """The make targets explain themselves, and the constraints pin what is installed."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -77,21 +78,51 @@ def test_torch_is_pinned_without_a_build_so_that_an_index_can_be_chosen():
     assert "+" not in exact.version
 
 
-def test_setup_without_python_or_root_names_the_command(tmp_path):
-    """A system with nothing but coreutils: no python, no git, not root."""
+@pytest.fixture
+def bare(tmp_path):
+    """The environment of a system with nothing but a shell: no python, no git, not root."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("bash", "env", "dirname"):
-        path = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout.strip()
-        (programs / name).symlink_to(path)
+    for name in ("bash", "env"):
+        (programs / name).symlink_to(shutil.which(name))
     (programs / "id").write_text("#!/bin/bash\necho 1000\n")
     (programs / "id").chmod(0o755)
+    return {"PATH": str(programs)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "packages"),
+    [(["python", "no-such-venv"], "python3 python3-venv"), (["tools", "bash", "git", "git-lfs"], "git git-lfs")],
+)
+def test_setup_without_root_names_the_command(bare, tmp_path, arguments, packages):
     run = subprocess.run(
-        ["bash", ROOT / ".ci/setup", tmp_path / "venv"], env={"PATH": str(programs)}, capture_output=True, text=True
+        ["bash", ROOT / ".ci/setup", *arguments], env=bare, cwd=tmp_path, capture_output=True, text=True
     )
     assert run.returncode == 1
-    assert "sudo apt-get install -y --no-install-recommends python3 python3-venv git" in run.stderr
-    assert not (tmp_path / "venv").exists()
+    assert f"sudo apt-get install -y --no-install-recommends {packages}\n" in run.stderr
+    assert not (tmp_path / "no-such-venv").exists()
+
+
+def test_setup_installs_what_is_missing_when_root_and_says_when_it_cannot(bare, tmp_path):
+    programs = tmp_path / "bin"
+    (programs / "id").write_text("#!/bin/bash\necho 0\n")
+    (programs / "apt-get").write_text(f"#!/bin/bash\necho $* >> {tmp_path}/log\n[[ $1 == update ]]\n")
+    (programs / "apt-get").chmod(0o755)
+    run = subprocess.run(["bash", ROOT / ".ci/setup", "tools", "git"], env=bare, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "could not install git" in run.stderr
+    assert (tmp_path / "log").read_text().splitlines() == ["update -q", "install -y --no-install-recommends git"]
+
+
+def test_setup_refuses_an_interpreter_that_does_not_fit(bare, tmp_path):
+    old = tmp_path / "bin/python3"
+    old.write_text("#!/bin/bash\nexit 1\n")
+    old.chmod(0o755)
+    run = subprocess.run(
+        ["bash", ROOT / ".ci/setup", "python", "venv"], env=bare, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert "python3-venv" in run.stderr
 
 
 def test_the_installed_program_is_the_one_of_this_tree():
