@@ -97,7 +97,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     try:
         result: Any = cli.main(list(arguments), "hyprstream", standalone_mode=False, obj=context)
     except HyprstreamError as error:
-        _trace_when_debugging(env)
+        _trace_when_debugging(context)
         emit_error(error, as_json=as_json, env=env)
         return 1
     except click.UsageError as error:
@@ -112,7 +112,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         silence_stdout()
         return 1
     except Exception as error:
-        _trace_when_debugging(env)
+        _trace_when_debugging(context)
         emit_error(_defect(error), as_json=as_json, env=env)
         return 1
     return result if isinstance(result, int) else 0
@@ -135,8 +135,10 @@ def _defect(error: Exception) -> InternalError:
     )
 
 
-def _trace_when_debugging(env: Mapping[str, str]) -> None:
-    if env.get("HYPRSTREAM_LOG", "").lower() == "debug":
+def _trace_when_debugging(context: Context) -> None:
+    """Read without the configuration, which may be what failed."""
+    _, level = context.flags.get("log.level", ("", context.env.get("HYPRSTREAM_LOG", "")))
+    if str(level).lower() == "debug":
         traceback.print_exc(file=sys.stderr)
 
 

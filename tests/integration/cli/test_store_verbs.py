@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,30 @@ def test_an_unknown_reference_is_not_found(cloned, reference):
 @pytest.mark.parametrize("reference", ["../x", "tiny:a..b", "tiny:", "https://x/y"])
 def test_a_malformed_reference_is_refused(cloned, reference):
     assert cloned.error("inspect", reference)["code"] == "ref.invalid"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["inspect", "tiny"], ["worktree", "info", "tiny", "trunk"], ["remove", "-f", "tiny"]],
+    ids=" ".join,
+)
+def test_the_verbs_of_the_store_import_no_torch(cloned, arguments):
+    code = (
+        f"import os, sys; from hyprstream_core.cli.main import run; code = run({arguments!r}, os.environ);"
+        "sys.exit(code or ('torch' in sys.modules) or ('numpy' in sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], env=cloned.environment(), capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_case_104_a_password_in_a_url_is_in_no_output_and_not_kept(hyprstream, tmp_path):
+    for url in ("http://user:s3cret@127.0.0.1:9/x.git", "https://s3cret@127.0.0.1:9/x.git"):
+        for arguments in ([], ["--json"]):
+            run = hyprstream("clone", url, *arguments, HYPRSTREAM_LOG="debug", HYPRSTREAM_CLONE_TIMEOUT="2")
+            assert run.returncode == 1
+            assert "s3cret" not in run.stdout + run.stderr
+    kept = [p for p in tmp_path.rglob("*") if p.is_file() and b"s3cret" in p.read_bytes()]
+    assert kept == []
 
 
 def test_worktree_info_is_measured(cloned, repository):
