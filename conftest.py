@@ -1,6 +1,7 @@
 """Every test runs with its own HOME, without the caller's git and hyprstream environment."""
 
 import os
+import sys
 
 import pytest
 
@@ -14,3 +15,11 @@ def clean_environment(monkeypatch, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
+@pytest.fixture(autouse=True)
+def default_logging():
+    """What one test configures does not reach the next."""
+    yield
+    if structlog := sys.modules.get("structlog"):
+        structlog.reset_defaults()

@@ -71,6 +71,19 @@ def bind(**fields: Any) -> Iterator[None]:
         yield
 
 
+class _StandardError:
+    """Whatever ``sys.stderr`` is when a line is written: it may be replaced after the set-up."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+
 def setup_logging(level: str, format: Literal["auto", "json", "text"], stream: TextIO | None = None) -> None:
     """Configure structlog for this process: to ``stream`` (default stderr), from ``level`` up.
 
@@ -80,7 +93,7 @@ def setup_logging(level: str, format: Literal["auto", "json", "text"], stream: T
 
     import structlog
 
-    out = stream or sys.stderr
+    out: Any = stream or _StandardError()
     as_json = format == "json" or (format == "auto" and not out.isatty())
 
     def with_request_id(_: Any, __: str, record: structlog.types.EventDict) -> structlog.types.EventDict:

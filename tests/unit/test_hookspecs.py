@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import structlog
 
 from hyprstream_core import config, hookimpl, hookspecs
 from hyprstream_core.errors import ConfigError, PluginMissing
@@ -188,7 +187,6 @@ def test_hook_observe_is_called_in_every_plugin_even_when_one_raises(capsys):
     )
     assert [s.state for s in plugins.states] == ["ok"] * 3, plugins.states
     event = Event("model.loaded", {"model": "tiny:main"})
-    structlog.reset_defaults()
     plugins.observe(event)
     assert seen == [event, "without arguments"]
     assert "observer broke" in capsys.readouterr().err

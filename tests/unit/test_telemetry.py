@@ -5,17 +5,7 @@ import json
 import subprocess
 import sys
 
-import pytest
-import structlog
-
 from hyprstream_core.telemetry import Event, bind, logger, setup_logging
-
-
-@pytest.fixture(autouse=True)
-def unconfigured():
-    structlog.reset_defaults()
-    yield
-    structlog.reset_defaults()
 
 
 class Terminal(io.StringIO):
@@ -88,6 +78,15 @@ def test_without_any_setup_warnings_go_to_stderr_and_nothing_to_stdout(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert json.loads(err)["event"] == "loud"
+
+
+def test_stderr_is_the_one_of_the_moment(capsys, monkeypatch):
+    logger("x").warning("first")
+    later = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", later)
+    logger("x").warning("second")
+    assert json.loads(capsys.readouterr().err)["event"] == "first"
+    assert lines(later)[0]["event"] == "second"
 
 
 def test_importing_and_making_loggers_does_not_import_structlog():
