@@ -65,8 +65,7 @@ def parse_url(url: str) -> RemoteUrl:
 def _local(text: str) -> RemoteUrl:
     if text.startswith("-") or "::" in text.partition("/")[0]:
         raise _bad_scheme(text)
-    path = Path(text).expanduser()
-    if path.is_dir():
+    if (path := _folder(text)) is not None:
         url = f"file://{quote(str(path.resolve()))}"
         return RemoteUrl("file", url, url)
     if _SCP_LIKE.fullmatch(text) and not text.startswith(("/", ".", "~")):
@@ -77,6 +76,15 @@ def _local(text: str) -> RemoteUrl:
         remedy="give a URL such as https://host/org/model, or the path of a git repository",
         param="url",
     )
+
+
+def _folder(text: str) -> Path | None:
+    """The folder called ``text``, "~" expanded; None when there is none, or no such user, or the name is too long."""
+    try:
+        path = Path(text).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError):
+        return None
 
 
 def _invalid(why: str) -> RemoteError:

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hyprstream_core.errors import RemoteError
@@ -7,6 +7,8 @@ from hyprstream_core.repo.remote import parse_url
 
 
 @given(st.text(max_size=100))
+@example("~0")
+@example("a" * 5000)
 def test_any_text_is_a_url_or_refused(text):
     try:
         url = parse_url(text)
