@@ -1,12 +1,16 @@
 """Every distribution builds a wheel that holds what it needs and nothing else."""
 
 import email
+import hashlib
+import json
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from hyprstream_core import __version__
 
 ROOT = Path(__file__).parents[2]
 PROJECTS = {
@@ -100,17 +104,31 @@ def test_the_entry_point_names_the_package(wheels, name):
     assert text.split() == ["[hyprstream.plugins]", name.removeprefix("hyprstream-"), "=", PROJECTS[name][1]]
 
 
-def test_one_version_everywhere():
-    from hyprstream_core import __version__
+def test_the_program_works_from_the_wheels_alone(wheels, tmp_path):
+    """Unpacked in front of everything else, so that nothing of the source tree is used."""
+    for wheel in wheels.values():
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(tmp_path)
+    code = (
+        "import hyprstream_core, hyprstream_api, hyprstream_demo, hyprstream_qwen, os, sys;"
+        "places = [m.__file__ for m in (hyprstream_core, hyprstream_api, hyprstream_demo, hyprstream_qwen)];"
+        f"assert all(p.startswith({str(tmp_path)!r}) for p in places), places;"
+        "from hyprstream_core.cli.main import run; sys.exit(run(['plugins', '--json'], os.environ))"
+    )
+    env = {"PYTHONPATH": str(tmp_path), "HYPRSTREAM_STRICT_PLUGINS": "1"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    states = {p["name"]: p["state"] for p in json.loads(run.stdout)}
+    assert states == dict.fromkeys(("builtin", "api", "demo", "qwen"), "ok")
 
+
+def test_one_version_everywhere():
     assert __version__ == VERSION
     for project, _, _ in PROJECTS.values():
         assert f'version = "{VERSION}"' in (project / "pyproject.toml").read_text()
 
 
 def test_the_agpl_is_the_unchanged_text_of_the_free_software_foundation():
-    import hashlib
-
     wanted = "0d96a4ff68ad6d4b6f1f30f713b18d5184912ba8dd389f86aa7710db079abcb0"
     for path in (ROOT / "LICENSE", ROOT / "api/LICENSE"):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == wanted
