@@ -14,7 +14,7 @@ import click
 from hyprstream_core.cli.context import Context
 from hyprstream_core.cli.options import json_option
 from hyprstream_core.cli.output import emit_json, emit_note, has_colour, printable
-from hyprstream_core.errors import InvalidRequest
+from hyprstream_core.errors import InvalidRequest, UnsupportedModel
 
 if TYPE_CHECKING:
     from hyprstream_core.front import Answer, Front, Options
@@ -135,7 +135,12 @@ async def _submit(front: Front, question: Question, options: Options) -> Answer:
     messages = [{"role": "user", "content": question.text}]
     if question.system is not None:
         messages.insert(0, {"role": "system", "content": question.system})
-    return await front.chat(ChatPrompt(question.reference, messages), options)
+    try:
+        return await front.chat(ChatPrompt(question.reference, messages), options)
+    except UnsupportedModel as error:
+        raise UnsupportedModel(
+            error.message, code=error.error_code, remedy="continue plain text instead: hyprstream infer --raw …"
+        ) from None
 
 
 async def _collect(answer: Answer) -> dict[str, Any]:

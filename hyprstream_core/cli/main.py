@@ -82,6 +82,7 @@ def _unknown(verb: str, known: Sequence[str]) -> str:
 @click.group(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    subcommand_metavar="VERB [ARGS]...",
     epilog="hyprstream VERB --help explains one verb, with examples.",
 )
 @global_options

@@ -146,3 +146,15 @@ def test_control_characters_of_an_answer_do_not_reach_a_terminal(cloned):
     )
     assert code == 0
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", shown)
+
+
+def test_a_model_without_a_chat_template_points_to_raw(here, repository, tmp_path):
+    plain = tmp_path / "plain"
+    subprocess.run(["git", "clone", "-q", repository, plain], check=True)
+    identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", *identity, "rm", "-q", "chat_template.jinja"], cwd=plain, check=True)
+    subprocess.run(["git", *identity, "commit", "-qm", "no template"], cwd=plain, check=True)
+    here.json("clone", plain.as_uri())
+    error = here.error("infer", "plain", "-p", "Hello")
+    assert (error["type"], "--raw" in error["remedy"]) == ("UnsupportedModel", True)
+    assert here.json("infer", "plain", "-p", "Hello", "--raw", *FAST)["generated_tokens"] == 8
