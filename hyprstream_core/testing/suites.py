@@ -7,7 +7,8 @@
         driver = "my_driver:Driver"
 
 :class:`PluginSuite` checks what a plugin yields; the others check one part's behaviour. Model families and
-device backends have suites of their own (``testing.architecture``, ``testing.device``), which need torch.
+device backends have suites of their own (``testing.architecture``, ``testing.device``), which need torch, and so do
+git transports (``testing.transport``).
 """
 
 from __future__ import annotations

@@ -16,10 +16,12 @@ import pytest
 from hyprstream_core.cli.context import Context
 from hyprstream_core.cli.main import cli
 from hyprstream_core.interfaces.storage import StorageFilter
+from hyprstream_core.interfaces.transport import GitTransport
 from hyprstream_core.plugins import GROUP, Candidate, Plugins, installed
 from hyprstream_core.plugins.rules import RECORDS
 from hyprstream_core.testing.device import DeviceSuite
 from hyprstream_core.testing.suites import PluginSuite, RpcTransportSuite, StorageFilterSuite, WorktreeDriverSuite
+from hyprstream_core.testing.transport import GitTransportSuite
 
 BUILTIN = Plugins([c for c in installed() if c.is_builtin])
 HOOKS = [h for h in BUILTIN.states[0].hooks if h in RECORDS]
@@ -205,3 +207,22 @@ def test_every_part_that_is_built_in_went_through_a_suite():
     records = [r for hook in HOOKS for r in BUILTIN._records[hook]]
     parts = {foreign_path(r.load) for r in records if type(r).__name__ not in ("Command", "Service", "GitTransport")}
     assert parts <= tested
+
+
+def publish(folder):
+    """A small repository."""
+    author = ["-c", "user.name=T", "-c", "user.email=t@localhost"]
+    model = folder / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    for command in (["init", "-q", "-b", "main"], ["add", "."], [*author, "commit", "-q", "-m", "one"]):
+        subprocess.run(["git", *command], cwd=model, check=True, capture_output=True)
+    return model
+
+
+class TestForeignFiles(GitTransportSuite):
+    record = GitTransport("file", ("file",), load=foreign_path("hyprstream_core.builtin.git_transports:Files"))
+    missing = "file:///nowhere/nothing"
+
+    def url(self, folder):
+        return publish(folder).as_uri()
