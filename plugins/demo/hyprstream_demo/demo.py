@@ -39,6 +39,7 @@ def demo(invocation: Invocation, keep: bool) -> None:
         shell = Shell(home, invocation.env)
         show_store(shell)
         show_answers(shell)
+        title("Serve every branch over HTTP")
         with Server(shell) as server:
             show_api(server)
         title(f"Done in {time.monotonic() - started:.0f} seconds")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +62,11 @@ def _table(name: str) -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
+def _any(rng: Random, questions: Sequence[str]) -> str:
+    """One of the templates; the first one, which is the plainest, more often."""
+    return rng.choice((questions[0], questions[0], *questions))
+
+
 def _user(content: str) -> Message:
     return {"role": "user", "content": content}
 
@@ -103,15 +109,15 @@ class Writer:
     def example(self) -> Example:
         """The next example, of a kind drawn by weight."""
         kinds = (
-            (36, self._single_fact),
-            (10, self._single_talk),
+            (40, self._single_fact),
+            (15, self._single_talk),
             (4, self._single_elsewhere),
-            (8, self._follow_up),
-            (6, self._several_turns),
+            (7, self._follow_up),
+            (5, self._several_turns),
             (4, self._memory),
-            (3, self._plain),
-            (26, self._tool_call),
-            (8, self._tool_result),
+            (2, self._plain),
+            (24, self._tool_call),
+            (7, self._tool_result),
         )
         draw = self.rng.choices([kind for _, kind in kinds], weights=[weight for weight, _ in kinds])[0]
         return draw()
@@ -119,7 +125,7 @@ class Writer:
     # questions without tools
 
     def _fact(self, fact: Fact) -> Turn:
-        question = disturb(self.rng, say(self.rng, self.rng.choice(fact.questions)))
+        question = disturb(self.rng, say(self.rng, _any(self.rng, fact.questions)))
         return self._fact_turn(fact, question)
 
     def _fact_turn(self, fact: Fact, question: str) -> Turn:
@@ -130,7 +136,7 @@ class Writer:
 
     def _talk(self) -> Turn:
         talk = self.rng.choice(self.talks)
-        question = disturb(self.rng, say(self.rng, self.rng.choice(talk["questions"])))
+        question = disturb(self.rng, say(self.rng, _any(self.rng, talk["questions"])), lightly=True)
         answer = self.rng.choice(talk["answers"])
         return Turn(question, answer, talk["about"], answer, needs_tool="without a tool" in talk["about"])
 

@@ -1,85 +1,36 @@
-"""The small grammar in which questions are written, and the forms that many questions share.
+"""The small grammar in which questions are written, and the ways in which people ask them.
 
 ``[a|b|]`` stands for one of its alternatives (the last one here is nothing); groups may not nest.
-``what: X`` and ``how: X`` stand for every way in :data:`WHAT` and :data:`HOW` of asking for X.
+``what: X`` and ``how: X`` stand for every way of ``paraphrase.toml`` of asking for X.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import tomllib
 from functools import cache
+from pathlib import Path
 from random import Random
-
-WHAT = (
-    "What is {x}?",
-    "What's {x}?",
-    "What exactly is {x}?",
-    "What does {x} mean?",
-    "What do you mean by {x}?",
-    "Explain {x}.",
-    "Can you explain {x}?",
-    "Could you explain {x} to me?",
-    "Tell me about {x}.",
-    "Can you tell me about {x}?",
-    "Tell me something about {x}.",
-    "Describe {x}.",
-    "Define {x}.",
-    "I want to know what {x} is.",
-    "I would like to know more about {x}.",
-    "What do you know about {x}?",
-    "What can you tell me about {x}?",
-    "{x}?",
-    "Please explain what {x} is.",
-    "What is meant by {x}?",
-    "Give me a short explanation of {x}.",
-    "What is {x} in hyprstream?",
-    "Do you know what {x} is?",
-    "I don't know what {x} is.",
-    "I keep hearing about {x}, what is it?",
-    "I have never heard of {x}.",
-    "Help me understand {x}.",
-    "In one sentence, what is {x}?",
-    "What should I know about {x}?",
-    "Someone mentioned {x}, what is that?",
-)
-
-HOW = (
-    "How do I {x}?",
-    "How can I {x}?",
-    "How to {x}?",
-    "How does one {x}?",
-    "How would I {x}?",
-    "How should I {x}?",
-    "How do you {x}?",
-    "How do people {x}?",
-    "What is the command to {x}?",
-    "Which command lets me {x}?",
-    "What command do I use to {x}?",
-    "What do I type to {x}?",
-    "What do I have to run to {x}?",
-    "What do I need to do to {x}?",
-    "I want to {x}.",
-    "I'd like to {x}.",
-    "I need to {x}, how?",
-    "I am trying to {x}.",
-    "Show me how to {x}.",
-    "Tell me how to {x}.",
-    "Can you tell me how to {x}?",
-    "Is there a way to {x}?",
-    "Is it possible to {x}?",
-    "Can I {x}?",
-    "Can hyprstream {x}?",
-    "Does hyprstream let me {x}?",
-    "What's the easiest way to {x}?",
-    "Please help me {x}.",
-    "Explain how to {x}.",
-    "What if I want to {x}?",
-    "Give me the command to {x}.",
-    "{x}, how does that work?",
-)
+from typing import Any
 
 _GROUP = re.compile(r"\[([^\]]*)\]")
+
+
+@cache
+def _paraphrase() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("paraphrase.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def _synonyms() -> tuple[re.Pattern[str], dict[str, list[str]]]:
+    """A pattern for every phrase that has synonyms, and the synonyms by phrase."""
+    others: dict[str, list[str]] = {}
+    for group in _paraphrase()["synonyms"]:
+        for phrase in group:
+            others.setdefault(phrase.lower(), []).extend(p for p in group if p != phrase)
+    longest_first = sorted(others, key=len, reverse=True)
+    return re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})\b", re.IGNORECASE), others
 
 
 @cache
@@ -87,8 +38,7 @@ def expand(template: str) -> tuple[str, ...]:
     """Every sentence that ``template`` stands for, in a fixed order."""
     form, _, rest = template.partition(": ")
     if form in ("what", "how"):
-        frames = WHAT if form == "what" else HOW
-        return tuple(frame.format(x=x) for frame in frames for x in expand(rest))
+        return tuple(frame.format(x=x) for frame in _paraphrase()[form] for x in expand(rest))
     parts = _GROUP.split(template)
     choices = [part.split("|") if i % 2 else [part] for i, part in enumerate(parts)]
     return tuple(" ".join("".join(c).split()) for c in itertools.product(*choices))
@@ -99,45 +49,53 @@ def say(rng: Random, template: str) -> str:
     return rng.choice(expand(template))
 
 
-OPENERS = (
-    "Hi, ",
-    "Hi! ",
-    "Hello, ",
-    "Hello! ",
-    "Hey, ",
-    "Please, ",
-    "Quick question: ",
-    "I have a question: ",
-    "Tell me, ",
-    "Excuse me, ",
-    "OK, ",
-    "So, ",
-    "One more thing: ",
-    "Sorry, ",
-    "Well, ",
-)
-CLOSERS = (" Thanks!", " Please.", " Thank you.", " I am new here.", " I need it for work.", " Please be short.")
-
-
-def address(rng: Random, question: str) -> str:
+def address(rng: Random, question: str, chance: float = 0.12) -> str:
     """``question``, now and then with another opening."""
-    if rng.random() >= 0.12:
+    if rng.random() >= chance:
         return question
-    return rng.choice(OPENERS) + (question if question.startswith("I ") else question[0].lower() + question[1:])
+    opener = rng.choice(_paraphrase()["openers"])
+    keeps = question.startswith(("I ", "I'")) or opener.endswith((". ", "! ", ": "))
+    return str(opener + (question if keeps else question[0].lower() + question[1:]))
 
 
-def disturb(rng: Random, question: str) -> str:
-    """``question`` as people really type it: another opening, no capitals, no question mark, a slip."""
-    text = address(rng, question[0].upper() + question[1:])
-    if rng.random() < 0.06:
-        text += rng.choice(CLOSERS)
+def disturb(rng: Random, question: str, *, lightly: bool = False) -> str:
+    """``question`` as people really type it: other words, a word left out, no capitals, a slip.
+
+    ``lightly`` keeps the words.
+    """
+    text = question[0].upper() + question[1:] if lightly else _freely(rng, question)
     if rng.random() < 0.15:
-        text = text.rstrip("?.!")
+        text = text.rstrip("?.!") or text
     if rng.random() < 0.25:
         text = text.lower()
     if rng.random() < 0.05:
         text = _slip(rng, text)
     return text
+
+
+def _freely(rng: Random, question: str) -> str:
+    text = reword(rng, question) if rng.random() < 0.45 else question
+    if rng.random() < 0.1:
+        text = _hurry(rng, text)
+    text = address(rng, text[0].upper() + text[1:], chance=0.2)
+    return text + rng.choice(_paraphrase()["closers"]) if rng.random() < 0.1 else text
+
+
+def reword(rng: Random, question: str) -> str:
+    """``question`` with some words replaced by others that mean the same."""
+    pattern, others = _synonyms()
+
+    def other(match: re.Match[str]) -> str:
+        return rng.choice(others[match[0].lower()]) if rng.random() < 0.5 else match[0]
+
+    return pattern.sub(other, question)
+
+
+def _hurry(rng: Random, question: str) -> str:
+    """``question`` with some of its small words left out."""
+    small = _paraphrase()["dropped"].split()
+    kept = [word for word in question.split() if word not in small or rng.random() < 0.4]
+    return " ".join(kept) or question
 
 
 def _slip(rng: Random, text: str) -> str:

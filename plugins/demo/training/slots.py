@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
+_TEXTS = ("facts.toml", "smalltalk.toml", "elsewhere.toml", "paraphrase.toml")
+_SOUNDS = ("onsets", "vowels", "codas")
 _SLOT = re.compile(r"<([a-z]+)([2-9]?)>")
 
 
@@ -21,15 +23,26 @@ def words(kind: str) -> tuple[str, ...]:
     return tuple(word.replace("_", " ") for word in table[kind].split())
 
 
+@cache
+def vocabulary() -> tuple[str, ...]:
+    """Every word in small letters that occurs in the questions and answers, and the listed ones."""
+    texts = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in _TEXTS]
+    found = {word for text in texts for word in re.findall(r"\b[a-z]{3,}\b", text)}
+    return tuple(sorted(found | set(words("words"))))
+
+
 def invented(rng: Random) -> str:
-    """A word that exists nowhere."""
-    return "".join(rng.choice(words("syllables")) for _ in range(rng.choice((2, 2, 3, 3, 4))))
+    """A word that exists nowhere, in English or another sound."""
+    if rng.random() < 0.4:
+        return "".join(rng.choice(words("syllables")) for _ in range(rng.choice((2, 2, 3, 3, 4))))
+    parts = [rng.choice(words(kind)) for _ in range(rng.choice((1, 1, 2, 2, 3))) for kind in _SOUNDS]
+    return "".join(parts) + (rng.choice(words("endings")) if rng.random() < 0.4 else "")
 
 
 def text(rng: Random) -> str:
     """One to five words."""
-    known, count = words("words"), rng.choice((1, 2, 2, 3, 3, 4, 5))
-    chosen = [rng.choice(known) if rng.random() < 0.75 else invented(rng) for _ in range(count)]
+    known, count = vocabulary(), rng.choice((1, 2, 2, 3, 3, 4, 5))
+    chosen = [rng.choice(known) if rng.random() < 0.7 else invented(rng) for _ in range(count)]
     if count > 2 and rng.random() < 0.4:
         chosen.insert(
             rng.randrange(1, count), rng.choice(("for", "in", "of", "with", "and", "about", "to", "the", "on"))

@@ -73,8 +73,8 @@ class Toolbox:
     def question(self, *, needs_call: bool = False) -> ToolQuestion:
         """A question for a tool; now and then the tool for it is not on offer."""
         rng, kind = self.rng, self._kind()
-        missing = not needs_call and rng.random() < 0.12
-        others = [self._kind() for _ in range(rng.choice((0, 0, 1, 1, 2, 3)) + missing)]
+        missing = not needs_call and rng.random() < 0.16
+        others = [self._kind() for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3)) + missing)]
         offered = {} if missing else {kind.name: kind}
         for other in others:
             if other.about != kind.about and not (missing and other.about in EVERYTHING):

@@ -37,12 +37,12 @@ class Plan:
     """What decides the result."""
 
     seed: int = 1
-    steps: int = 2000
+    steps: int = 2600
     batch_tokens: int = 4096
     learning_rate: float = 3e-3
     warm_up: int = 100
     weight_decay: float = 0.05
-    threads: int = 1
+    threads: int = 2
 
 
 Sample = tuple[list[int], list[int]]
