@@ -60,7 +60,7 @@ def _draw(scores_RV: Tensor, rows: list[SamplingRow]) -> Tensor:
     """Draw one id per row; all rows of a call use top-k, or all use only top-p, or none truncates."""
     device = scores_RV.device
     temperature_R1 = torch.tensor([[row.temperature] for row in rows], device=device)
-    scaled_RV = scores_RV / temperature_R1
+    scaled_RV = (scores_RV - scores_RV.amax(-1, keepdim=True)) / temperature_R1  # the best is 0 at any temperature
     vocab = scaled_RV.shape[-1]
     if any(row.top_k for row in rows) or any(row.top_p < 1 for row in rows):
         width = min(vocab, max(row.top_k or vocab for row in rows))

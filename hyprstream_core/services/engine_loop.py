@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
-from hyprstream_core.errors import HyprstreamError, InternalError
+from hyprstream_core.errors import HyprstreamError, InternalError, Unavailable
 from hyprstream_core.interfaces.inference import GenerateRequest, TokenChunk
 from hyprstream_core.telemetry import logger
 
@@ -69,14 +69,14 @@ class EngineLoop:
         """Queue a request on engine ``key``; a refusal is delivered like a result."""
 
         def act() -> None:
+            engine = self._engines.get(key)
             try:
-                engine = self._engines[key]
+                if engine is None:
+                    raise Unavailable("the model was unloaded before the request reached it", remedy="try again")
                 engine.submit(request)
                 self._owner[request.request_id] = engine
-            except KeyError:
-                self._deliver([(request.request_id, InternalError("the model was unloaded"))])
-            except HyprstreamError as error:
-                self._deliver([(request.request_id, error)])
+            except Exception as error:
+                self._deliver([(request.request_id, _failure(error, "a request could not be queued"))])
 
         self._inbox.put(act)
 
@@ -105,8 +105,12 @@ class EngineLoop:
     def _run(self) -> None:
         while not self._stopping:
             self._drain()
-            for engine in [e for e in self._engines.values() if e.has_work]:
-                self._step(engine)
+            self._step_all()
+
+    def _step_all(self) -> None:
+        """One step of each. A function of its own, so that nothing here holds an engine while the thread waits."""
+        for engine in [e for e in self._engines.values() if e.has_work]:
+            self._step(engine)
 
     def _drain(self) -> None:
         """Do what was asked for; wait for it when no engine has work."""
@@ -119,16 +123,18 @@ class EngineLoop:
             idle = False
             if act is None:
                 self._stopping = True
-            else:
+                return
+            try:
                 act()
+            except Exception:
+                log.exception("a command of the engine thread failed")
 
     def _step(self, engine: Engine) -> None:
         outputs: list[Output]
         try:
             outputs = list(engine.step())
         except Exception as error:
-            log.exception("an engine step failed")
-            failure = error if isinstance(error, HyprstreamError) else InternalError("an engine step failed")
+            failure = _failure(error, "an engine step failed")
             outputs = [(request_id, failure) for request_id, owner in self._owner.items() if owner is engine]
             for request_id, _ in outputs:
                 engine.cancel(request_id)
@@ -137,3 +143,11 @@ class EngineLoop:
                 self._owner.pop(request_id, None)
         if outputs:
             self._deliver(outputs)
+
+
+def _failure(error: Exception, what: str) -> HyprstreamError:
+    """What the caller is told: a typed error as it is, anything else without its internals (they are logged)."""
+    if isinstance(error, HyprstreamError):
+        return error
+    log.exception(what)
+    return InternalError(what)

@@ -57,10 +57,11 @@ class ModelCache:
             Overloaded: every loaded model is in use and there is no room for another.
             HyprstreamError: whatever loading it raises; the next request tries again.
         """
-        slot = self.slots.get(commit)
-        if slot is None:
-            await self._make_room()
-            slot = self.slots.setdefault(commit, Slot(asyncio.create_task(self._load(model, commit))))
+        while commit not in self.slots and len(self.slots) >= self.capacity:
+            await self._unload(self._idle())  # meanwhile another request may begin to load the same commit
+        if commit not in self.slots:
+            self.slots[commit] = Slot(asyncio.create_task(self._load(model, commit)))
+        slot = self.slots[commit]
         slot.num_users += 1
         self.slots.move_to_end(commit)
         try:
@@ -77,16 +78,16 @@ class ModelCache:
         self.loop.add(commit, loaded.engine)
         return loaded
 
-    async def _make_room(self) -> None:
-        while len(self.slots) >= self.capacity:
-            idle = next((c for c, s in self.slots.items() if s.num_users == 0 and s.loading.done()), None)
-            if idle is None:
-                raise Overloaded(
-                    f"all {self.capacity} loaded models are in use",
-                    remedy="try again later, or raise engine.max_cached_models",
-                    retry_after=5,
-                )
-            await self._unload(idle)
+    def _idle(self) -> str:
+        """The least recently used commit that nobody uses."""
+        idle = next((c for c, s in self.slots.items() if s.num_users == 0 and s.loading.done()), None)
+        if idle is None:
+            raise Overloaded(
+                f"all {self.capacity} loaded models are in use",
+                remedy="try again later, or raise engine.max_cached_models",
+                retry_after=5,
+            )
+        return idle
 
     async def _unload(self, commit: str) -> None:
         slot = self.slots.pop(commit)

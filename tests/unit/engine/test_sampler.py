@@ -94,3 +94,9 @@ def test_banned_tokens_never_come():
     scores = logits()
     best = int(scores.argmax())
     assert best not in draws(scores, 500, banned=(best,)).tolist()
+
+
+@pytest.mark.parametrize("params", [{}, {"top_k": 5}, {"top_p": 0.5}])
+def test_a_tiny_temperature_is_argmax(params):
+    scores = logits() * 50
+    assert set(draws(scores, 20, temperature=1e-40, **params).tolist()) == {int(scores.argmax())}

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 
 import pytest
 import torch
@@ -196,5 +198,31 @@ def test_without_max_tokens_an_answer_takes_what_fits_the_kv_cache(serve, commit
             assert len(tokens) == 6 * 16 - 3
             with pytest.raises(ContextLengthExceeded, match="KV cache holds 96"):
                 await collect(service, request("b", commits["main"], 94))
+
+    asyncio.run(main())
+
+
+def test_an_unloaded_model_is_really_freed(serve, commits):
+    async def main():
+        async with serve(max_cached_models=1) as service:
+            await collect(service, request("a", commits["main"]))
+            gone = weakref.ref(service._models.loaded()[commits["main"]].engine.runner)
+            await collect(service, request("b", commits["b1"]))
+            gc.collect()
+            assert gone() is None
+
+    asyncio.run(main())
+
+
+def test_two_requests_for_a_new_model_load_it_once(serve, commits, monkeypatch):
+    async def main():
+        async with serve(max_cached_models=1) as service:
+            await collect(service, request("first", commits["main"]))
+            loads, load = [], service._models.load
+            monkeypatch.setattr(service._models, "load", lambda *names: loads.append(names) or load(*names))
+            both = [collect(service, request(name, commits["b1"])) for name in "ab"]
+            one, two = await asyncio.gather(*both)
+            assert one == two
+            assert len(loads) == 1
 
     asyncio.run(main())
