@@ -88,7 +88,7 @@ def hyprstream_worktree_drivers() -> Iterable[WorktreeDriver]:
 
         @hookimpl
         def hyprstream_worktree_drivers():
-            yield WorktreeDriver("reflink", load="hyprstream_core.builtin.worktree:Reflink")
+            yield WorktreeDriver("reflink", load="hyprstream_core.builtin.worktree_drivers:Reflink")
 
     Called in: the model store, when a worktree is made.
     Combine: the configured ``clone.worktree_driver``, else the best ``probe()`` on the target file system.
@@ -152,7 +152,7 @@ def hyprstream_response_formats() -> Iterable[ResponseFormat]:
 
         @hookimpl
         def hyprstream_response_formats():
-            yield ResponseFormat("hermes", detect=("<tool_call>",), load="hyprstream_qwen.response:HermesParser")
+            yield ResponseFormat("hermes", detect=("<tool_call>",), load="hyprstream_qwen.hermes:HermesParser")
 
     Called in: the front, once per model commit, with its chat template.
     Combine: the format with the most ``detect`` strings that all occur in the template.

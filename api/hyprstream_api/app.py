@@ -13,11 +13,11 @@ import falcon
 import falcon.asgi
 
 from hyprstream_api import errors
-from hyprstream_api.connection import Connect, Connection
-from hyprstream_api.generate import ANSWER_ID, ChatResource, CompletionResource
+from hyprstream_api.completions import ANSWER_ID, ChatResource, CompletionResource
+from hyprstream_api.draining import Lifetime
 from hyprstream_api.health import LiveResource, ReadyResource, VersionResource
-from hyprstream_api.lifetime import Lifetime
 from hyprstream_api.models import ModelResource, ModelsResource
+from hyprstream_api.services import Connect, Connection
 from hyprstream_api.sse import PING_SECONDS
 from hyprstream_core.config import Limits
 from hyprstream_core.telemetry import bind, logger

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import falcon
 import falcon.asgi
 
-from hyprstream_api.connection import Connection
+from hyprstream_api.services import Connection
 from hyprstream_core import __version__
 
 

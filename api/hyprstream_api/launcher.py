@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import msgspec
 
 from hyprstream_api import listener
-from hyprstream_api.host import Setup
+from hyprstream_api.gunicorn_process import Setup
 from hyprstream_api.probe import wait_until_ready
 from hyprstream_api.processes import PROCESSES, program
 from hyprstream_api.worker import DRAIN_SECONDS, LEAVE_SECONDS
@@ -140,7 +140,7 @@ class _Supervisor:
         """
         with self._bound:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "hyprstream_api.host"),
+                *(sys.executable, "-m", "hyprstream_api.gunicorn_process"),
                 stdin=PIPE,
                 pass_fds=(self._fd,),
                 start_new_session=True,

@@ -9,7 +9,7 @@ import falcon
 import falcon.asgi
 import msgspec
 
-from hyprstream_api.connection import Connection
+from hyprstream_api.services import Connection
 from hyprstream_core.interfaces.inference import ModelInfo
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
+from hyprstream_api.draining import Lifetime
 from hyprstream_api.errors import problem_of
-from hyprstream_api.lifetime import Lifetime
 
 PING_SECONDS = 15.0
 PING = b": ping\n\n"

@@ -20,7 +20,7 @@ import msgspec
 import openai
 import pytest
 
-from hyprstream_api.host import Setup
+from hyprstream_api.gunicorn_process import Setup
 from hyprstream_api.listener import bind
 from hyprstream_core.builtin.rpc import Ipc
 from hyprstream_core.config import Limits, LogSettings, PluginSettings
@@ -227,7 +227,7 @@ def serve(folder: Path, **overrides) -> Iterator[Served]:
             "plugins": PluginSettings(),
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "hyprstream_api.host"],
+            [sys.executable, "-m", "hyprstream_api.gunicorn_process"],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=(listener.fileno(),),

@@ -111,7 +111,7 @@ def test_it_says_where_it_answers_and_leaves_nothing_behind(tmp_path, signum):
         code, document = server.get("/v1/models/nobody")
         assert (code, document["error"]["code"]) == (404, "model_not_found")
         tree = server.tree()
-        assert len([line for line in tree.values() if "hyprstream_api.host" in line]) == 3
+        assert len([line for line in tree.values() if "hyprstream_api.gunicorn_process" in line]) == 3
         server.process.send_signal(signum)
         assert server.process.wait(15) == 0, server.log
         assert all_gone(tree)
@@ -136,7 +136,7 @@ def test_an_engine_that_is_killed_is_started_again(tmp_path):
 def test_without_gunicorn_it_ends_with_an_error(tmp_path):
     with running(tmp_path) as server:
         tree = server.tree()
-        os.kill(server.pid_of("hyprstream_api.host"), signal.SIGKILL)
+        os.kill(server.pid_of("hyprstream_api.gunicorn_process"), signal.SIGKILL)
         assert server.process.wait(15) == 1
         assert re.search("error: gunicorn ended by itself", server.log)
         assert all_gone(tree)

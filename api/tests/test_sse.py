@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from hyprstream_api.lifetime import Lifetime
+from hyprstream_api.draining import Lifetime
 from hyprstream_api.sse import DONE, PING, EventStream, event
 from hyprstream_core.errors import Overloaded, Unavailable
 

@@ -52,9 +52,9 @@ def hyprstream_storage_filters() -> Iterable[StorageFilter]:
 @hookimpl
 def hyprstream_worktree_drivers() -> Iterable[WorktreeDriver]:
     """Shared blocks, shared files, and plain copies."""
-    yield WorktreeDriver("reflink", load="hyprstream_core.builtin.worktree:Reflink")
-    yield WorktreeDriver("hardlink", load="hyprstream_core.builtin.worktree:Hardlink")
-    yield WorktreeDriver("copy", load="hyprstream_core.builtin.worktree:Copy")
+    yield WorktreeDriver("reflink", load="hyprstream_core.builtin.worktree_drivers:Reflink")
+    yield WorktreeDriver("hardlink", load="hyprstream_core.builtin.worktree_drivers:Hardlink")
+    yield WorktreeDriver("copy", load="hyprstream_core.builtin.worktree_drivers:Copy")
 
 
 @hookimpl

@@ -16,7 +16,7 @@ from hyprstream_core.cli.progress import transfer_progress
 from hyprstream_core.errors import HyprstreamError
 
 if TYPE_CHECKING:
-    from hyprstream_core.repo.model import Resolved
+    from hyprstream_core.repo.records import Resolved
 
 SHORTENED = 12
 """Files, branches and tags that are listed for people; ``--json`` has them all."""

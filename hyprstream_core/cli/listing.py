@@ -12,7 +12,7 @@ from hyprstream_core.cli.options import json_option
 from hyprstream_core.cli.output import age, emit_json, emit_note, emit_table, size
 
 if TYPE_CHECKING:
-    from hyprstream_core.repo.model import Worktree, WorktreeInfo
+    from hyprstream_core.repo.records import Worktree, WorktreeInfo
 
 
 @click.command()

@@ -11,12 +11,12 @@ from hyprstream_core.cli.context import Context
 from hyprstream_core.config import Configuration, Settings
 from hyprstream_core.errors import ModelNotFound, Unavailable
 from hyprstream_core.front import Front
+from hyprstream_core.hosting import service_config
 from hyprstream_core.interfaces.inference import Inference, Registry
 from hyprstream_core.plugins import load, missing
 from hyprstream_core.rpc.client import Client, ClientOptions
-from hyprstream_core.rpc.clients import InferenceClient, RegistryClient
 from hyprstream_core.rpc.endpoints import endpoint, ipc_path
-from hyprstream_core.services.composition import as_config
+from hyprstream_core.rpc.service_clients import InferenceClient, RegistryClient
 
 SERVICES = ("registry", "inference")
 CONNECT_TIMEOUT = 1.0
@@ -78,7 +78,7 @@ async def _start(stack: AsyncExitStack, context: Context, settings: Settings, na
     records = {record.name: record for record in context.plugins.services()}
     if name not in records:
         raise missing(f"service {name!r}", name, sorted(records))
-    service = load(records[name].load).create(as_config(settings))
+    service = load(records[name].load).create(service_config(settings))
     await service.start()
     stack.push_async_callback(service.stop)
     return service

@@ -11,7 +11,7 @@ from hyprstream_core.interfaces.storage import ContentSink, Pointer, Progress, R
 from hyprstream_core.repo import locks
 from hyprstream_core.repo.durable import require_space
 from hyprstream_core.repo.gitdir import GitDir, open_git
-from hyprstream_core.repo.objects import FileSink, bad_content, has_content
+from hyprstream_core.repo.large_objects import FileSink, bad_content, has_content
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.tree import SUBMODULE, PlannedFile
 from hyprstream_core.repo.workspace import Workspace

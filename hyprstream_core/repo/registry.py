@@ -19,9 +19,9 @@ from hyprstream_core.errors import BadObject, Conflict, ModelNotFound
 from hyprstream_core.repo import index, locks
 from hyprstream_core.repo.durable import make_folders, replace
 from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git
+from hyprstream_core.repo.large_objects import write_loose
 from hyprstream_core.repo.layout import Layout
-from hyprstream_core.repo.model import Model
-from hyprstream_core.repo.objects import write_loose
+from hyprstream_core.repo.records import Model
 
 _FILE = "registry.json"
 _IGNORE = b"*.lock\n*.tmp\n*.pem\n*.key\n*.secret\nkeys/\nsecrets/\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hyprstream_core.errors import BadObject, ModelNotFound, RefError
 from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git
-from hyprstream_core.repo.model import Kind, Model, Resolved
+from hyprstream_core.repo.records import Kind, Model, Resolved
 
 HEADS, REMOTES, TAGS = "refs/heads/", "refs/remotes/origin/", "refs/tags/"
 _SHORT = re.compile(r"[0-9a-fA-F]{4,40}")

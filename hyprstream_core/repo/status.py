@@ -10,7 +10,7 @@ from pathlib import Path
 from hyprstream_core.repo.content import read_pointer
 from hyprstream_core.repo.gitdir import GitDir, open_git
 from hyprstream_core.repo.index import IndexEntry
-from hyprstream_core.repo.model import Worktree, WorktreeInfo
+from hyprstream_core.repo.records import Worktree, WorktreeInfo
 from hyprstream_core.repo.tree import SUBMODULE, walk
 from hyprstream_core.repo.workspace import Workspace
 

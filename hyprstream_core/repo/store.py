@@ -12,8 +12,8 @@ from hyprstream_core.interfaces.storage import Progress, RemoteSource
 from hyprstream_core.repo import clone as cloning
 from hyprstream_core.repo import content, resolve, staging, status, views, worktrees
 from hyprstream_core.repo.layout import Layout
-from hyprstream_core.repo.model import Model, Resolved, Worktree, WorktreeInfo
 from hyprstream_core.repo.parts import Parts
+from hyprstream_core.repo.records import Model, Resolved, Worktree, WorktreeInfo
 from hyprstream_core.repo.refs import ModelRef, check_name, check_ref, default_name
 from hyprstream_core.repo.registry import Registry
 from hyprstream_core.repo.remote import parse_url

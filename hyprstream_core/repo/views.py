@@ -14,7 +14,7 @@ from hyprstream_core.repo.content import Source
 from hyprstream_core.repo.durable import make_folders, sync, sync_tree
 from hyprstream_core.repo.gitdir import open_git
 from hyprstream_core.repo.layout import view
-from hyprstream_core.repo.model import Resolved
+from hyprstream_core.repo.records import Resolved
 from hyprstream_core.repo.workspace import Workspace
 
 

@@ -23,7 +23,7 @@ from hyprstream_core.repo.content import Source
 from hyprstream_core.repo.durable import make_folders, move, replace, sync_tree, write_new
 from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
 from hyprstream_core.repo.layout import git_dir, worktree
-from hyprstream_core.repo.model import Model, Worktree
+from hyprstream_core.repo.records import Model, Worktree
 from hyprstream_core.repo.resolve import HEADS, REMOTES
 from hyprstream_core.repo.workspace import Workspace
 

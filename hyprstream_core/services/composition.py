@@ -13,14 +13,8 @@ from hyprstream_core.interfaces.device import Backend
 from hyprstream_core.plugins import Plugins, discover, load, missing
 
 
-def as_config(settings: Settings) -> dict[str, Any]:
-    """The configuration of a service: ``settings`` as JSON data."""
-    data: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=str)
-    return {"settings": data}
-
-
 def from_config(config: Mapping[str, Any]) -> tuple[Settings, Plugins]:
-    """Undo :func:`as_config`, and load the plugins."""
+    """Undo :func:`hyprstream_core.hosting.service_config`, and load the plugins."""
     settings = msgspec.convert(config["settings"], Settings, dec_hook=lambda hint, value: hint(value), strict=True)
     return settings, discover(settings.plugins)
 
@@ -53,4 +47,4 @@ def one_line(error: HyprstreamError) -> str:
     return " ".join(str(error).split())
 
 
-__all__ = ["as_config", "choose_backend", "from_config", "one_line"]
+__all__ = ["choose_backend", "from_config", "one_line"]

@@ -20,7 +20,7 @@ from hyprstream_core.rpc.contracts import INFERENCE
 from hyprstream_core.services.composition import choose_backend, from_config
 from hyprstream_core.services.description import read_model_files
 from hyprstream_core.services.engine_loop import EngineLoop, Output
-from hyprstream_core.services.models import ModelCache
+from hyprstream_core.services.model_cache import ModelCache
 from hyprstream_core.services.store import open_store
 from hyprstream_core.telemetry import Event, logger
 
@@ -64,7 +64,7 @@ class InferenceService:
 
     @classmethod
     def create(cls, config: Mapping[str, Any]) -> InferenceService:
-        """From :func:`~hyprstream_core.services.composition.as_config`'s data."""
+        """From :func:`~hyprstream_core.hosting.service_config`'s data."""
         settings, plugins = from_config(config)
         return cls(open_store(settings, plugins), plugins, settings)
 

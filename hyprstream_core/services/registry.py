@@ -13,7 +13,7 @@ from hyprstream_core.config import Settings
 from hyprstream_core.errors import HyprstreamError
 from hyprstream_core.interfaces.inference import Description, ModelInfo
 from hyprstream_core.plugins import Plugins
-from hyprstream_core.repo.model import Model, Resolved
+from hyprstream_core.repo.records import Model, Resolved
 from hyprstream_core.repo.store import Store
 from hyprstream_core.rpc.contracts import REGISTRY
 from hyprstream_core.services.composition import from_config, one_line
@@ -37,7 +37,7 @@ class RegistryService:
 
     @classmethod
     def create(cls, config: Mapping[str, Any]) -> RegistryService:
-        """From :func:`~hyprstream_core.services.composition.as_config`'s data."""
+        """From :func:`~hyprstream_core.hosting.service_config`'s data."""
         settings, plugins = from_config(config)
         return cls(open_store(settings, plugins), plugins, settings)
 

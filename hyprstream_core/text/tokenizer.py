@@ -17,7 +17,7 @@ import tokenizers
 
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import BadObject, HyprstreamError, InvalidRequest, UnsupportedModel
-from hyprstream_core.text.growth import check_growth
+from hyprstream_core.text.normaliser_growth import check_growth
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """Names under which templates know special tokens, as in transformers."""

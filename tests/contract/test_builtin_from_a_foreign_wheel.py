@@ -19,9 +19,12 @@ from hyprstream_core.interfaces.storage import StorageFilter
 from hyprstream_core.interfaces.transport import GitTransport
 from hyprstream_core.plugins import GROUP, Candidate, Plugins, installed
 from hyprstream_core.plugins.rules import RECORDS
-from hyprstream_core.testing.device import DeviceSuite
-from hyprstream_core.testing.suites import PluginSuite, RpcTransportSuite, StorageFilterSuite, WorktreeDriverSuite
-from hyprstream_core.testing.transport import GitTransportSuite
+from hyprstream_core.testing.suites.device_backend import DeviceSuite
+from hyprstream_core.testing.suites.git_transport import GitTransportSuite
+from hyprstream_core.testing.suites.plugin import PluginSuite
+from hyprstream_core.testing.suites.rpc_transport import RpcTransportSuite
+from hyprstream_core.testing.suites.storage_filter import StorageFilterSuite
+from hyprstream_core.testing.suites.worktree_driver import WorktreeDriverSuite
 
 BUILTIN = Plugins([c for c in installed() if c.is_builtin])
 HOOKS = [h for h in BUILTIN.states[0].hooks if h in RECORDS]
@@ -165,15 +168,15 @@ class TestForeignCpu(DeviceSuite):
 
 
 class TestForeignCopy(WorktreeDriverSuite):
-    driver = foreign_path("hyprstream_core.builtin.worktree:Copy")
+    driver = foreign_path("hyprstream_core.builtin.worktree_drivers:Copy")
 
 
 class TestForeignHardlink(WorktreeDriverSuite):
-    driver = foreign_path("hyprstream_core.builtin.worktree:Hardlink")
+    driver = foreign_path("hyprstream_core.builtin.worktree_drivers:Hardlink")
 
 
 class TestForeignReflink(WorktreeDriverSuite):
-    driver = foreign_path("hyprstream_core.builtin.worktree:Reflink")
+    driver = foreign_path("hyprstream_core.builtin.worktree_drivers:Reflink")
 
 
 class TestForeignLfs(StorageFilterSuite):

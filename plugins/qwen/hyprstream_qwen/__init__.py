@@ -25,5 +25,5 @@ def hyprstream_architectures() -> Iterator[Architecture]:
 @hookimpl
 def hyprstream_response_formats() -> Iterator[ResponseFormat]:
     """Tool calls and thinking as Qwen2.5 and Qwen3 write them."""
-    yield ResponseFormat("hermes", detect=("<tool_call>",), load="hyprstream_qwen.response:HermesParser")
-    yield ResponseFormat("think", detect=("</think>",), load="hyprstream_qwen.response:HermesParser")
+    yield ResponseFormat("hermes", detect=("<tool_call>",), load="hyprstream_qwen.hermes:HermesParser")
+    yield ResponseFormat("think", detect=("</think>",), load="hyprstream_qwen.hermes:HermesParser")

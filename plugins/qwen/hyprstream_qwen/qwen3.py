@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyprstream_core.interfaces.model import DecoderConfig, Family
-from hyprstream_core.nn.blocks import Attention, DecoderLayer, DecoderLM, GatedMLP
 from hyprstream_core.nn.config import ConfigReader
+from hyprstream_core.nn.layers import Attention, DecoderLayer, DecoderLM, GatedMLP
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from transformers import AutoModelForCausalLM
 
-from hyprstream_core.testing.architecture import ArchitectureSuite
 from hyprstream_core.testing.checkpoints import TINY_QWEN3
+from hyprstream_core.testing.suites.model_family import ArchitectureSuite
 
 
 def transformers_reference(directory):

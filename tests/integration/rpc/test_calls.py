@@ -15,10 +15,10 @@ from hyprstream_core.errors import (
 from hyprstream_core.interfaces.inference import EngineStatus
 from hyprstream_core.rpc import wire
 from hyprstream_core.rpc.client import Client, ClientOptions
-from hyprstream_core.rpc.clients import InferenceClient
 from hyprstream_core.rpc.contracts import GENERATE, INFERENCE, MODELS, SCHEMAS, STATUS, Empty, Method
 from hyprstream_core.rpc.endpoints import endpoint
 from hyprstream_core.rpc.server import Server, ServerOptions
+from hyprstream_core.rpc.service_clients import InferenceClient
 
 
 async def collect(stream):

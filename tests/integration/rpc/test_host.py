@@ -2,14 +2,14 @@ import asyncio
 
 import pytest
 
-from hyprstream_core.builtin.host import HOST, Host, Hosted, host_config
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import ConfigError, Conflict, PluginError, Unavailable
+from hyprstream_core.hosting import HOST, Host, Hosted, host_config
 from hyprstream_core.interfaces.transport import RpcLink
 from hyprstream_core.plugins import discover, load
 from hyprstream_core.rpc.client import Client
-from hyprstream_core.rpc.clients import InferenceClient
 from hyprstream_core.rpc.contracts import STATUS, Empty
+from hyprstream_core.rpc.service_clients import InferenceClient
 from hyprstream_core.spawn.program import Program
 from hyprstream_core.spawn.spawned import spawn
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from hyprstream_core.builtin.host import HOST, Hosted, host_config
 from hyprstream_core.builtin.rpc import Ipc
 from hyprstream_core.errors import Conflict, InternalError, Unavailable
+from hyprstream_core.hosting import HOST, Hosted, host_config
 from hyprstream_core.interfaces.transport import RpcTransport
 from hyprstream_core.rpc import wire
 from hyprstream_core.rpc.client import Client, ClientOptions
-from hyprstream_core.rpc.clients import InferenceClient
 from hyprstream_core.rpc.contracts import STATUS, Empty
 from hyprstream_core.rpc.endpoints import endpoint
 from hyprstream_core.rpc.server import Server, ServerOptions
+from hyprstream_core.rpc.service_clients import InferenceClient
 from hyprstream_core.spawn.program import Program
 from hyprstream_core.spawn.spawned import spawn
 
@@ -98,7 +98,7 @@ import asyncio, sys
 from hyprstream_core.interfaces.inference import GenerateRequest, SamplingParams
 from hyprstream_core.rpc import wire
 from hyprstream_core.rpc.client import Client, ClientOptions
-from hyprstream_core.rpc.clients import InferenceClient
+from hyprstream_core.rpc.service_clients import InferenceClient
 
 async def main():
     async with Client(sys.argv[1]) as client:

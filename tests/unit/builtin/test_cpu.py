@@ -4,7 +4,7 @@ import torch
 
 from hyprstream_core.builtin import cpu
 from hyprstream_core.config import EngineSettings
-from hyprstream_core.testing.device import DeviceSuite, small_model
+from hyprstream_core.testing.suites.device_backend import DeviceSuite, small_model
 
 
 class TestCpu(DeviceSuite):

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from hyprstream_core.builtin.worktree import Copy, Hardlink, Reflink, shared_bytes
+from hyprstream_core.builtin.worktree_drivers import Copy, Hardlink, Reflink, shared_bytes
 
 
 @pytest.fixture

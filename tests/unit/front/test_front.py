@@ -20,7 +20,7 @@ from hyprstream_core.front import ChatPrompt, Delta, Front, Options, TextPrompts
 from hyprstream_core.interfaces.inference import TokenChunk
 from hyprstream_core.interfaces.response import ResponseFormat
 from hyprstream_core.testing.fakes import TEMPLATE, ByteTokenizer, ScriptedInference, StaticRegistry, description
-from hyprstream_qwen.response import HermesParser
+from hyprstream_qwen.hermes import HermesParser
 
 HELLO = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}

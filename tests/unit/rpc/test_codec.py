@@ -192,6 +192,6 @@ def test_importing_rpc_costs_neither_capnp_nor_torch():
     import subprocess
     import sys
 
-    code = "import sys, hyprstream_core.rpc.clients, hyprstream_core.rpc.server; print(*sys.modules)"
+    code = "import sys, hyprstream_core.rpc.service_clients, hyprstream_core.rpc.server; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "capnp", "structlog"} & set(loaded)

@@ -1,4 +1,4 @@
-"""The gunicorn process: ``python -m hyprstream_api.host`` reads a :class:`Setup` from stdin and serves.
+"""The gunicorn process: ``python -m hyprstream_api.gunicorn_process`` reads a :class:`Setup` from stdin and serves.
 
 It is a process of its own because gunicorn's arbiter reaps every child it finds and owns the signals; the
 process that started it (see ``launcher``) keeps the engine and the control process.
@@ -18,14 +18,14 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped] # 
 from msgspec import Struct
 
 from hyprstream_api.app import Application, create_app
-from hyprstream_api.connection import Connect, Services
+from hyprstream_api.services import Connect, Services
 from hyprstream_api.worker import DRAIN_SECONDS, LEAVE_SECONDS
 from hyprstream_core import plugins
 from hyprstream_core.config import Limits, LogSettings, PluginSettings
 from hyprstream_core.front import Front
 from hyprstream_core.plugins import Plugins
 from hyprstream_core.rpc.client import Client
-from hyprstream_core.rpc.clients import InferenceClient, RegistryClient
+from hyprstream_core.rpc.service_clients import InferenceClient, RegistryClient
 from hyprstream_core.telemetry import setup_logging
 
 PR_SET_PDEATHSIG = 1

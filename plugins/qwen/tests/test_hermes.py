@@ -13,7 +13,7 @@ from hyprstream_core.interfaces.response import (
     ToolCallArguments,
     ToolCallStart,
 )
-from hyprstream_qwen.response import HermesParser
+from hyprstream_qwen.hermes import HermesParser
 
 TOOLS = ("weather", "search")
 QWEN3_NO_THINKING = "<|im_start|>assistant\n<think>\n\n</think>\n\n"

@@ -15,8 +15,8 @@ from hyprstream_api.answers import ChatWriter, CompletionWriter, Writer
 from hyprstream_api.body import read_json
 from hyprstream_api.chat_fields import read_chat
 from hyprstream_api.completion_fields import read_completion
-from hyprstream_api.connection import Connection
-from hyprstream_api.lifetime import Lifetime
+from hyprstream_api.draining import Lifetime
+from hyprstream_api.services import Connection
 from hyprstream_api.sse import PING_SECONDS, EventStream
 from hyprstream_core.config import Limits
 from hyprstream_core.front import Answer, Options

@@ -4,8 +4,8 @@ import pytest
 
 from hyprstream_core.errors import BadObject
 from hyprstream_core.interfaces.storage import Pointer
+from hyprstream_core.repo.large_objects import FileSink, has_content
 from hyprstream_core.repo.layout import Layout
-from hyprstream_core.repo.objects import FileSink, has_content
 
 DATA = b"weights" * 100
 GOOD = Pointer(hashlib.sha256(DATA).hexdigest(), len(DATA))

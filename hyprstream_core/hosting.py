@@ -11,7 +11,8 @@ A service class looks like this (``rpc/contracts.py`` has the contracts)::
         async def stop(self) -> None: ...
         async def models(self) -> list[ModelInfo]: ...
 
-NOTE: this is not in ``spawn``, which runs anything and knows nothing of RPC, nor in ``rpc``, which loads nothing.
+NOTE: this is not in ``spawn``, which runs anything and knows nothing of RPC, nor in ``rpc``, which loads nothing;
+nor in ``services``, since the API hosts services without knowing any.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
-from hyprstream_core.config import Limits
+from hyprstream_core.config import Limits, Settings
 from hyprstream_core.errors import ConfigError
 from hyprstream_core.interfaces.transport import RpcLink, RpcTransport
 from hyprstream_core.plugins import load
@@ -32,8 +33,14 @@ from hyprstream_core.rpc.contracts import Served
 from hyprstream_core.rpc.endpoints import Scheme, endpoint
 from hyprstream_core.rpc.server import Server
 
-HOST = "hyprstream_core.builtin.host:Host"
+HOST = "hyprstream_core.hosting:Host"
 """What to spawn with a :func:`host_config`."""
+
+
+def service_config(settings: Settings) -> dict[str, Any]:
+    """What every service of ours is created from: ``settings`` as plain data."""
+    data: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=str)
+    return {"settings": data}
 
 
 class HostedService(Served, Protocol):

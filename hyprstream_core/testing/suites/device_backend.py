@@ -18,7 +18,7 @@ from hyprstream_core.config import EngineSettings
 from hyprstream_core.engine.sampler import sample
 from hyprstream_core.interfaces.device import Backend, Chunk, Ops, SamplingRow, Step
 from hyprstream_core.interfaces.model import DecoderConfig, RopeConfig
-from hyprstream_core.nn.blocks import Attention, DecoderLayer, DecoderLM, GatedMLP
+from hyprstream_core.nn.layers import Attention, DecoderLayer, DecoderLM, GatedMLP
 from hyprstream_core.nn.ops import TorchOps, packed_step
 from hyprstream_core.nn.rope import RopeTable
 from hyprstream_core.plugins import load

@@ -1,0 +1,1 @@
+"""Conformance suites for plugin authors: one file per kind of part, each to be subclassed."""
