@@ -1,4 +1,4 @@
-"""hyprstream: an inference and training engine whose models live in git.
+"""hyprstream: an inference engine whose models live in git.
 
 Plugin authors import two names from here: ``hookimpl`` marks a hook implementation, ``API_VERSION``
 is what their module's ``api_version`` is compared with. Importing this package costs milliseconds:

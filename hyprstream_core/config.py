@@ -1,7 +1,7 @@
 """Settings: every key, its default, its environment name, and where its value came from.
 
 Precedence, lowest first: defaults < TOML file < environment < command-line flags. This module is
-pure: the command line (and the API's launcher) read the environment and the file and pass them in.
+pure: the command line reads the environment and the file and passes them in.
 A key exists here only once it works.
 """
 

@@ -29,7 +29,7 @@ hookspec = pluggy.HookspecMarker("hyprstream")
 
 @hookspec
 def hyprstream_architectures() -> Iterable[Architecture]:
-    """Model families that can be served and trained.
+    """Model families that can be served.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""What the API, ``infer`` and ``chat`` share: render, tokenise, submit, detokenise, parse."""
+"""What the API and ``infer`` share: render, tokenise, submit, detokenise, parse."""
 
 from hyprstream_core.front.answer import Answer
 from hyprstream_core.front.front import Front

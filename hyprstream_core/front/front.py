@@ -1,4 +1,4 @@
-"""The front: what the API, ``infer`` and ``chat`` share between a request and the engine.
+"""The front: what the API and ``infer`` share between a request and the engine.
 
     ChatPrompt / TextPrompts ─► describe ─► render ─► tokenise ─► check ─► Answer ─► Inference.generate
                                                                             │

@@ -19,9 +19,9 @@ How it is used (``hyprstream_core.services.store.open_store`` composes a store f
 Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, ambiguity), ``ModelNotFound``,
 ``Conflict`` (name taken, lock held, uncommitted changes), ``UnsafeTree``, ``BadObject``, ``RemoteError``, ``DiskFull``.
 
-Where things are, bottom up: ``refs`` (names), ``model`` (records), ``layout`` (paths), ``durable``, ``locks``,
+Where things are, bottom up: ``refs`` (names), ``records``, ``layout`` (paths), ``durable``, ``locks``,
 ``staging`` (crash safety), ``pack``, ``gitdir``, ``tree``, ``index``, ``commits`` (git's bytes, checked),
-``parts``, ``workspace`` (what every operation is given), ``objects``, ``content`` (large files), ``checkout``,
+``parts``, ``workspace`` (what every operation is given), ``large_objects``, ``content`` (large files), ``checkout``,
 ``worktrees``, ``status``, ``views`` (files on disk), ``registry``, ``remote``, ``clone``, ``resolve``, and
 ``store``, the face of it all.
 """

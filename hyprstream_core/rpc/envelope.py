@@ -2,9 +2,9 @@
 
 Today a request's envelope is checked but not signed: size, framing (nothing may trail), version, call id,
 deadline. SECURITY: signing goes in here, and nowhere else: ``seal_request`` will sign the exact bytes that it
-returns, ``open_request`` will verify them before it looks inside (services.md: size → key id → signature →
-audience and method → time window → nonce → dispatch), and ``seal_reply``/``open_reply`` will add the MAC that
-binds a reply to its request. Until then the transports' own protection holds: inproc, and ipc sockets in a
+returns, ``open_request`` will verify them before it looks inside (size → key id → signature → audience and
+method → time window → nonce → dispatch), and ``seal_reply``/``open_reply`` will add the MAC that binds a reply
+to its request. Until then the transports' own protection holds: inproc, and ipc sockets in a
 directory that only the user can enter; nothing else can be bound.
 """
 
