@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from itertools import accumulate
 from typing import Any
 
 from hyprstream_core.errors import InvalidRequest
 
+MAX_KEY_CHARS = 100
+"""How much of one key an error message shows."""
 MAX_NUMBER_CHARS = 64
 """Longest number: more digits than any double needs, few enough that converting it costs nothing."""
 
@@ -85,8 +88,8 @@ class _Reader:
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            counts = Counter(key for key, _ in pairs)
+            twice = next(key for key, count in counts.items() if count > 1)[:MAX_KEY_CHARS]
             raise InvalidJson(f"the key {twice!r} is given more than once", param=twice)
         return found
 
@@ -112,17 +115,32 @@ class _Reader:
 
 
 def _find_bad_number(root: Any) -> str:
-    """Path of the first NaN or infinity below ``root``, in order of appearance."""
-    pending: list[tuple[str, Any]] = [("", root)]
+    """Path of the first NaN or infinity below ``root``, in order of appearance.
+
+    A place is a link to its parent and one step: paths are long where keys are, and only one of them is written.
+    """
+    pending: list[tuple[_Place | None, Any]] = [(None, root)]
     while pending:
-        path, value = pending.pop()
+        place, value = pending.pop()
         if isinstance(value, float) and not math.isfinite(value):
-            return path
+            return _path(place)
         if isinstance(value, dict):
-            pending += [(f"{path}.{key}" if path else key, item) for key, item in reversed(value.items())]
+            pending += [((place, key), item) for key, item in reversed(value.items())]
         elif isinstance(value, list):
-            pending += [(f"{path}[{i}]", item) for i, item in reversed([*enumerate(value)])]
+            pending += [((place, i), value[i]) for i in reversed(range(len(value)))]
     return ""
+
+
+_Place = tuple["_Place | None", str | int]
+
+
+def _path(place: _Place | None) -> str:
+    """``messages[0].content`` for a chain of steps, each key shown up to :data:`MAX_KEY_CHARS`."""
+    steps: list[str] = []
+    while place is not None:
+        place, step = place
+        steps.append(f"[{step}]" if isinstance(step, int) else f".{step[:MAX_KEY_CHARS]}")
+    return "".join(reversed(steps)).removeprefix(".")
 
 
 def _check_unicode(value: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -121,3 +122,22 @@ def test_every_json_object_is_read_as_written(document, ascii_only):
 def test_no_bytes_cause_anything_but_an_object_or_a_refusal(body):
     with contextlib.suppress(InvalidJson):
         assert isinstance(read(body), dict)
+
+
+def test_case_039_many_keys_and_one_twice_take_no_longer_than_reading_them():
+    body = "{" + ",".join(f'"k{i}":1' for i in range(100_000)) + ',"k99999":2}'
+    started = time.thread_time()
+    with pytest.raises(InvalidJson, match="more than once"):
+        read(body.encode())
+    assert time.thread_time() - started < 5
+
+
+def test_case_038_the_place_of_a_bad_number_costs_no_memory_per_sibling():
+    body = '{"' + "k" * 1_000_000 + '":[' + "1," * 200_000 + "NaN]}"
+    tracemalloc.start()
+    with pytest.raises(InvalidJson, match=r"\[200000\]") as caught:
+        read(body.encode())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * 2**20
+    assert len(str(caught.value)) < 300

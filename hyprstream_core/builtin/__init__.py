@@ -30,8 +30,8 @@ def hyprstream_device_backends() -> Iterable[DeviceBackend]:
 @hookimpl
 def hyprstream_services() -> Iterable[Service]:
     """The registry, and the inference engine."""
-    yield Service("registry", load="hyprstream_core.services.registry:RegistryService", default_mode="subprocess")
-    yield Service("inference", load="hyprstream_core.services.inference:InferenceService", default_mode="subprocess")
+    yield Service("registry", load="hyprstream_core.services.registry:RegistryService")
+    yield Service("inference", load="hyprstream_core.services.inference:InferenceService")
 
 
 @hookimpl

@@ -6,14 +6,15 @@ Native kernels are another distribution's business; this one runs wherever torch
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from hyprstream_core.builtin.cpu_attention import CpuKVCache, PagedStep, paged_attention, stage_step
+from hyprstream_core.builtin.memory import free_memory
 from hyprstream_core.engine.sampler import sample
 from hyprstream_core.interfaces.device import Backend, Chunk, KVCache, Ops, Probe, SamplingRow, Step
 from hyprstream_core.nn.ops import TorchOps
@@ -108,6 +109,7 @@ class CpuBackend(Backend):
 
     def __init__(self, threads: int = 0) -> None:
         torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+        self._promised = 0
 
     @classmethod
     def create(cls, settings: EngineSettings) -> CpuBackend:
@@ -120,8 +122,8 @@ class CpuBackend(Backend):
         return torch.device("cpu")
 
     def free_memory(self) -> int:
-        """What the kernel calls available, bounded by this process's memory cgroup."""
-        return min(_available_memory(), _cgroup_headroom())
+        """What the kernel and the control groups leave, less what KV caches may still claim."""
+        return max(0, free_memory() - self._promised)
 
     def prepare(self, model: CausalLM, config: DecoderConfig) -> Ops:
         """Operations with an empty packing cache."""
@@ -138,8 +140,14 @@ class CpuBackend(Backend):
         return 2 * config.num_layers * config.num_kv_heads * config.head_dim * block_size * dtype.itemsize
 
     def allocate_kv(self, config: DecoderConfig, dtype: torch.dtype, num_blocks: int, block_size: int) -> KVCache:
-        """Zero pages, which take memory only once written."""
-        return CpuKVCache(config, dtype, num_blocks, block_size)
+        """Zero pages, which take memory only once written; promised to this cache as long as it lives."""
+        kv = CpuKVCache(config, dtype, num_blocks, block_size)
+        self._promise(kv.num_bytes)
+        weakref.finalize(kv, self._promise, -kv.num_bytes)
+        return kv
+
+    def _promise(self, num_bytes: int) -> None:
+        self._promised += num_bytes
 
     def stage(self, ops: Ops, kv: KVCache, chunks: Sequence[Chunk], rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Step]:
         """Token ids and their places."""
@@ -150,23 +158,6 @@ class CpuBackend(Backend):
     def sample(self, logits_RV: Tensor, rows: Sequence[SamplingRow]) -> list[int]:
         """One token id per row."""
         return sample(logits_RV, rows)
-
-
-def _available_memory() -> int:
-    for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _cgroup_headroom() -> int:
-    """Bytes left under the cgroup v2 limit, or practically infinite."""
-    cgroup = Path("/sys/fs/cgroup")
-    try:
-        limit = (cgroup / "memory.max").read_text("ascii").strip()
-        return 2**62 if limit == "max" else int(limit) - int((cgroup / "memory.current").read_text("ascii"))
-    except (OSError, ValueError):
-        return 2**62
 
 
 def probe() -> Probe:

@@ -57,11 +57,6 @@ class Engine:
         """Most tokens that one request may have: the context, or the KV cache when that is smaller."""
         return min(self.max_len, self.pool.num_blocks * self.pool.block_size)
 
-    @property
-    def num_live(self) -> int:
-        """Requests that are waiting or running."""
-        return len(self._live)
-
     def submit(self, request: GenerateRequest) -> None:
         """Queue a request.
 
@@ -97,10 +92,14 @@ class Engine:
                 remedy="shorten the prompt, ask for fewer tokens" + (", or raise engine.kv_memory" if kv else ""),
                 param="max_tokens",
             )
-        low, high = min(ids), max(ids)
-        if low < 0 or high >= self.vocab_size:
-            bad = low if low < 0 else high
-            raise InvalidRequest(f"token id {bad} is outside the vocabulary of {self.vocab_size}", param="prompt")
+        for name, tokens in (
+            ("prompt", ids),
+            ("stop_token_ids", params.stop_token_ids),
+            ("eos_token_ids", request.eos_token_ids),
+        ):
+            if tokens and not 0 <= min(tokens) <= max(tokens) < self.vocab_size:
+                bad = next(t for t in tokens if not 0 <= t < self.vocab_size)
+                raise InvalidRequest(f"token id {bad} is outside the vocabulary of {self.vocab_size}", param=name)
         if request.request_id in self._live:
             raise InvalidRequest(f"request id {request.request_id!r} is in use", param="request_id")
         return params if params.max_tokens else replace(params, max_tokens=self.capacity - len(ids))

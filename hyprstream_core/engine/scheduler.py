@@ -35,7 +35,8 @@ class Scheduler:
 
     def __init__(self, pool: BlockPool, *, max_running: int, max_waiting: int, token_budget: int) -> None:
         self.pool = pool
-        self.max_running, self.max_waiting, self.token_budget = max_running, max_waiting, token_budget
+        self.max_running, self.max_waiting = max_running, max_waiting
+        self.token_budget = max(token_budget, max_running)  # so that every running answer gets its next token
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.num_preemptions = 0
@@ -115,8 +116,8 @@ class Scheduler:
         self.waiting.popleft()
         self.pool.acquire(cached)
         sequence.blocks, sequence.num_computed = list(cached), start
-        if sequence.num_output == 0:
-            sequence.num_cached = start
+        if not sequence.was_admitted:
+            sequence.num_cached, sequence.was_admitted = start, True
         sequence.status = Status.RUNNING
         self.running.append(sequence)
         self._grow(sequence, start + num_tokens)

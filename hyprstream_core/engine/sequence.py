@@ -45,6 +45,7 @@ class Sequence:
         self.blocks: list[int] = []
         self.block_hashes: list[bytes] = []
         self.num_computed = 0
+        self.was_admitted = False
         self.num_cached = 0
         """Prompt tokens that the prefix cache supplied when the sequence was first admitted."""
         self.finish_reason: str | None = None

@@ -13,13 +13,6 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Who asks. ``name`` is ``local:<user>``, ``token:<user>``, ``peer:<name>`` or ``anonymous``."""
-
-    name: str = "anonymous"
-
-
-@dataclass(frozen=True)
 class SamplingParams:
     """How an answer is drawn. All values are already range-checked; ``temperature`` 0 is argmax.
 
@@ -47,7 +40,8 @@ class SamplingParams:
 class GenerateRequest:
     """One answer to compute. ``commit`` (40 hex digits) pins what answers, whatever the branch does meanwhile.
 
-    ``eos_token_ids`` come from the model's description. ``salt`` separates tenants' prefix caches.
+    ``eos_token_ids`` come from the model's description. ``subject`` is who asks: ``local:<user>``, ``token:<user>``,
+    ``peer:<name>`` or ``anonymous``. ``salt`` separates tenants' prefix caches.
     """
 
     request_id: str

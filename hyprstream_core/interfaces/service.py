@@ -14,4 +14,3 @@ class Service:
 
     name: str
     load: str
-    default_mode: SpawnMode = "thread"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,10 @@ def _silent(phase: str, done: int, total: int | None) -> None:
     """Progress that nobody watches."""
 
 
+def _nothing() -> None:
+    """Nobody wants to know that a clone is about to be published."""
+
+
 class Store:
     """All models below one folder. Safe to use from several processes at once; holds no open files."""
 
@@ -43,11 +48,18 @@ class Store:
         self._registry = Registry(self._space.layout, self._space.limits, lock_timeout)
 
     def clone(
-        self, url: str, name: str | None = None, branch: str | None = None, progress: Progress | None = None
+        self,
+        url: str,
+        name: str | None = None,
+        branch: str | None = None,
+        progress: Progress | None = None,
+        publishing: Callable[[], None] | None = None,
     ) -> Model:
         """Fetch ``url``'s repository with all branches and tags, and check out ``branch`` (the remote's default).
 
         Nothing is listed before everything is there and verified; a clone that fails leaves nothing.
+        ``publishing`` is called when only making it visible is left, which takes a moment: what it raises, or what
+        was raised before, still undoes everything; a caller that wants one truth keeps interrupts away from then on.
 
         Raises:
             RefError: the name is not allowed, or the branch does not exist.
@@ -63,7 +75,9 @@ class Store:
             check_ref(branch)
         self._sweep()
         self._registry.require_free(chosen)
-        return cloning.clone(self._space, self._registry, address, chosen, branch, progress or _silent)
+        return cloning.clone(
+            self._space, self._registry, address, chosen, branch, progress or _silent, publishing or _nothing
+        )
 
     def models(self) -> list[Worktree]:
         """One entry per branch worktree of every model, ordered by name and branch."""
@@ -92,6 +106,16 @@ class Store:
         parsed = ModelRef.parse(reference)
         return resolve.resolve(self._registry.get(parsed.name), parsed.ref)
 
+    def commit(self, name: str, oid: str) -> Resolved:
+        """The commit with this full id, whatever branch or tag may be named like it.
+
+        Raises:
+            ModelNotFound: no such model or commit.
+        """
+        model = self.model(name)
+        model.commit_time(oid)
+        return Resolved(model, None, "commit", oid)
+
     def snapshot(self, resolved: Resolved, progress: Progress | None = None) -> Path:
         """A folder with the read-only files of exactly ``resolved.commit``; made once, shared by everybody.
 
@@ -100,7 +124,7 @@ class Store:
         Raises:
             UnsafeTree, BadObject, RemoteError, DiskFull: as for :meth:`clone`.
         """
-        if found := views.existing(resolved):
+        if found := views.existing(self._space, resolved):
             return found
         self._sweep()
         return views.make(self._space, resolved, partial(self._source, resolved.model), progress or _silent)
@@ -148,7 +172,8 @@ class Store:
 
         Raises:
             ModelNotFound: no such model, or the branch is not checked out.
-            Conflict: it has uncommitted changes (code ``repo.dirty``), unless ``force``.
+            Conflict: it has uncommitted changes (code ``repo.dirty``), unless ``force``; or it is the model's last
+                worktree (code ``repo.last_worktree``).
         """
         worktrees.remove(self._space, worktrees.find(self.model(name), branch), force=force)
 

@@ -274,17 +274,19 @@ class Server:
                 await self._send_slowly((name, call_id, kind, body))
 
         async def serve() -> None:
-            try:
-                if not await call.run(send):
-                    self.counters.errors += 1
-            finally:
-                peer.calls.pop(call_id, None)
+            if not await call.run(send):
+                self.counters.errors += 1
+
+        def ended(task: asyncio.Task[None]) -> None:
+            """Not in ``serve``'s own ``finally``: a task that is cancelled before its first turn runs none of it."""
+            peer.calls.pop(call_id, None)
+            self._tasks.discard(task)
 
         self.counters.calls += 1
         call.task = asyncio.create_task(serve(), name=f"rpc {call.name}")
         peer.calls[call_id] = call
         self._tasks.add(call.task)
-        call.task.add_done_callback(self._tasks.discard)
+        call.task.add_done_callback(ended)
 
     def _try_send(self, frames: tuple[bytes, ...]) -> bool:
         """Send now. False when the client's queue is full.

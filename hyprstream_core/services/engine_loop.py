@@ -37,21 +37,22 @@ class EngineLoop:
         self._owner: dict[str, Engine] = {}
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._stopping = False
+        self._broken = False
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout: float = 10.0) -> None:
-        """End the thread after its current step. Live requests end as cancelled."""
+        """End the thread after its current step; live requests get nothing more."""
         self._inbox.put(None)
         if self._thread.is_alive():
             self._thread.join(timeout)
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        """Whether the thread runs and will go on."""
+        return self._thread.is_alive() and not self._broken
 
     def add(self, key: str, engine: Engine) -> None:
         """Drive ``engine`` from now on."""
@@ -79,6 +80,8 @@ class EngineLoop:
                 self._deliver([(request.request_id, _failure(error, "a request could not be queued"))])
 
         self._inbox.put(act)
+        if self._broken:  # looked at after the command is in: either the dying thread saw it, or we see this
+            self._deliver([(request.request_id, _lost())])
 
     def cancel(self, request_id: str) -> None:
         """End a request before the next step."""
@@ -94,18 +97,27 @@ class EngineLoop:
         future: Future[T] = Future()
 
         def act() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(function())
             except Exception as error:
                 future.set_exception(error)
 
         self._inbox.put(act)
+        if self._broken and future.set_running_or_notify_cancel():
+            future.set_exception(_lost())
         return future
 
     def _run(self) -> None:
-        while not self._stopping:
-            self._drain()
-            self._step_all()
+        try:
+            while not self._stopping:
+                self._drain()
+                self._step_all()
+        except Exception:  # a defect of ours: nobody may wait for a thread that is gone
+            log.exception("the engine thread ended")
+            self._broken = True
+            self._deliver([(request_id, _lost()) for request_id in self._owner])
 
     def _step_all(self) -> None:
         """One step of each. A function of its own, so that nothing here holds an engine while the thread waits."""
@@ -143,6 +155,10 @@ class EngineLoop:
                 self._owner.pop(request_id, None)
         if outputs:
             self._deliver(outputs)
+
+
+def _lost() -> InternalError:
+    return InternalError("the engine thread ended", remedy="restart the server")
 
 
 def _failure(error: Exception, what: str) -> HyprstreamError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hyprstream_core.config import Settings
 from hyprstream_core.engine.loading import LoadedModel, load_model
-from hyprstream_core.errors import HyprstreamError, InvalidRequest
+from hyprstream_core.errors import HyprstreamError, InvalidRequest, Unavailable
 from hyprstream_core.interfaces.device import Backend
 from hyprstream_core.interfaces.inference import EngineStatus, GenerateRequest, TokenChunk
 from hyprstream_core.plugins import Plugins, load
@@ -92,6 +92,8 @@ class InferenceService:
             InvalidRequest, ContextLengthExceeded, Overloaded: the engine refuses it.
             ModelNotFound, WeightsError, UnsupportedModel, PluginMissing: its model cannot be loaded.
         """
+        if not self._engine_loop.is_alive:
+            raise Unavailable("the engine is not running", remedy="restart the server")
         if request.request_id in self._streams:
             raise InvalidRequest(f"request id {request.request_id!r} is in use", param="request_id")
         stream = self._streams[request.request_id] = asyncio.Queue()
@@ -137,7 +139,8 @@ class InferenceService:
     def _load(self, model: str, commit: str) -> LoadedModel:
         """Load a commit. Runs in a thread of its own, beside the engine's."""
         began = time.monotonic()
-        directory = self._store.snapshot(self._store.resolve(f"{model}:{commit}"))
+        # By its id alone: a branch that somebody named like this commit must not stand in its way.
+        directory = self._store.snapshot(self._store.commit(model, commit))
         limits = self._settings.limits
         record = self._plugins.architecture_for(read_model_files(directory, limits).architectures)
         if self._backend is None:

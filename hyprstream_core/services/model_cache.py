@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from hyprstream_core.errors import Overloaded
 from hyprstream_core.services.engine_loop import EngineLoop
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hyprstream_core.engine.loading import LoadedModel
 
 log = logger(__name__)
+T = TypeVar("T")
 
 
 @dataclass
@@ -58,7 +60,9 @@ class ModelCache:
             HyprstreamError: whatever loading it raises; the next request tries again.
         """
         while commit not in self.slots and len(self.slots) >= self.capacity:
-            await self._unload(self._idle())  # meanwhile another request may begin to load the same commit
+            # A caller that goes away must not stop it half-way; and meanwhile another may begin to load this commit.
+            idle = self._idle()
+            await asyncio.shield(asyncio.create_task(self._unload(idle, self.slots.pop(idle))))
         if commit not in self.slots:
             self.slots[commit] = Slot(asyncio.create_task(self._load(model, commit)))
         slot = self.slots[commit]
@@ -71,7 +75,7 @@ class ModelCache:
 
     async def _load(self, model: str, commit: str) -> LoadedModel:
         try:
-            loaded = await asyncio.to_thread(self.load, model, commit)
+            loaded = await in_daemon_thread(self.load, model, commit)
         except BaseException:
             self.slots.pop(commit, None)
             raise
@@ -89,8 +93,7 @@ class ModelCache:
             )
         return idle
 
-    async def _unload(self, commit: str) -> None:
-        slot = self.slots.pop(commit)
+    async def _unload(self, commit: str, slot: Slot) -> None:
         if not _succeeded(slot.loading):
             return
         await asyncio.wrap_future(self.loop.remove(commit))
@@ -108,3 +111,28 @@ class ModelCache:
 
 def _succeeded(task: asyncio.Task[LoadedModel]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
+
+
+def in_daemon_thread(function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+    """Run a blocking function beside the event loop, in a thread that the process does not wait for when it ends."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(cast("T", result))
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        try:
+            outcome: tuple[T | None, BaseException | None] = function(*arguments), None
+        except BaseException as error:
+            outcome = None, error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=work, name=f"load {arguments[0]}", daemon=True).start()
+    return future

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import WeightsError
@@ -58,6 +59,11 @@ def read_header(path: Path, limits: Limits) -> dict[str, TensorEntry]:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
+        if _is_short_text(file, size, limits):
+            raise WeightsError(
+                f"{path.name}: {size} bytes of text, which looks like a pointer file",
+                remedy="is a storage plugin missing? see: hyprstream plugins",
+            )
         if size < 8 or length == 0 or length > size - 8:
             raise _bad(path, f"a header of {length} bytes does not fit in a file of {size}")
         if length > limits.safetensors_header_bytes:
@@ -78,12 +84,27 @@ def read_header(path: Path, limits: Limits) -> dict[str, TensorEntry]:
     return {entry.name: entry for entry in entries}
 
 
+def _is_short_text(file: BinaryIO, size: int, limits: Limits) -> bool:
+    """Whether the file is a few lines of text, as pointers are and weights never; the position stays as it was."""
+    if not 0 < size <= limits.pointer_bytes:
+        return False
+    position = file.tell()
+    file.seek(0)
+    content = file.read(limits.pointer_bytes)
+    file.seek(position)
+    try:
+        return content.decode("utf-8").replace("\n", "").replace("\r", "").replace("\t", "").isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
 def _parse(path: Path, header: bytes) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         table = dict(pairs)
         if len(table) != len(pairs):
-            names = [name for name, _ in pairs]
-            raise _bad(path, f"{next(n for n in names if names.count(n) > 1)!r} occurs twice in the header")
+            counts = Counter(name for name, _ in pairs)
+            twice = next(name for name, count in counts.items() if count > 1)
+            raise _bad(path, f"{twice[:100]!r} occurs twice in the header")
         return table
 
     try:

@@ -291,6 +291,22 @@ def test_one_client_may_run_so_many_calls_at_a_time(hosting, ask, until, scripte
     asyncio.run(main())
 
 
+def test_calls_cancelled_before_they_began_are_forgotten(hosting, until, scripted):
+    """Request and cancellation arrive together: the call's task is cancelled before its first turn."""
+
+    async def main():
+        async with hosting(scripted(), options=ServerOptions(max_calls=4)) as (server, client):
+            await client.call(STATUS, Empty())
+            for _ in range(20):
+                task = asyncio.create_task(client.call(STATUS, Empty()))
+                await asyncio.sleep(0)
+                task.cancel()
+            await until(lambda: server.running_calls == 0)
+            assert (await client.call(STATUS, Empty())).running == 0
+
+    asyncio.run(main())
+
+
 def test_a_request_that_is_too_large_is_refused_before_it_is_sent(hosting, ask, scripted):
     async def main():
         async with hosting(scripted(), limits=Limits(message_bytes=4096)) as (server, client):

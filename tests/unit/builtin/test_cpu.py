@@ -44,3 +44,14 @@ def test_the_probe_names_the_cores():
     found = cpu.probe()
     assert found.score == 10
     assert "core" in found.devices[0]
+
+
+def test_what_kv_caches_were_promised_is_not_free():
+    backend = cpu.CpuBackend.create(EngineSettings(threads=1))
+    config = small_model(torch.float32, torch.device("cpu")).config
+    before = backend.free_memory()
+    kv = backend.allocate_kv(config, torch.float32, 2**15, 8)
+    assert kv.num_bytes >= 2**28
+    assert backend.free_memory() < before - kv.num_bytes // 2
+    del kv
+    assert backend.free_memory() > before - 2**27

@@ -58,7 +58,7 @@ def test_every_request_ends_with_its_own_tokens_and_all_blocks_return(
             if i in cancelled and arrival + 2 == step:
                 scheduler.cancel(s)
         plan = scheduler.schedule()
-        assert sum(e.num_tokens for e in plan) <= budget
+        assert sum(e.num_tokens for e in plan) <= max(budget, max_running)
         assert len(scheduler.running) <= max_running
         held = [b for s in scheduler.running for b in s.blocks]
         assert all(len(s.blocks) * BLOCK >= s.num_computed for s in scheduler.running)
@@ -166,3 +166,24 @@ def test_cancelling_frees_blocks_at_once_whatever_the_state():
         scheduler.cancel(s)
     assert scheduler.pool.num_free == 8
     assert not scheduler.has_work
+
+
+def test_every_running_answer_gets_a_token_each_step_even_with_a_small_budget():
+    scheduler = make(64, token_budget=2, max_running=6)
+    for i in range(6):
+        scheduler.add(sequence(str(i), [i + 1], max_tokens=20))
+    while len(scheduler.running) < 6:
+        plan = scheduler.schedule()
+        scheduler.commit(plan, [7 for e in plan if e.samples])
+    plan = scheduler.schedule()
+    assert sorted(e.sequence.request_id for e in plan) == list("012345")
+
+
+def test_blocks_that_a_preempted_prompt_finds_again_are_not_counted_as_cached():
+    scheduler = make(6, token_budget=8)
+    old, new = sequence("old", [1] * 4, max_tokens=16), sequence("new", [2] * 18, max_tokens=2)
+    scheduler.add(old)
+    scheduler.add(new)
+    run(scheduler)
+    assert scheduler.num_preemptions >= 1
+    assert new.num_cached == 0

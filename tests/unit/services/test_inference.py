@@ -15,6 +15,7 @@ from hyprstream_core.errors import (
     InvalidRequest,
     ModelNotFound,
     Overloaded,
+    Unavailable,
     WeightsError,
 )
 from hyprstream_core.interfaces.inference import GenerateRequest, SamplingParams
@@ -224,5 +225,54 @@ def test_two_requests_for_a_new_model_load_it_once(serve, commits, monkeypatch):
             one, two = await asyncio.gather(*both)
             assert one == two
             assert len(loads) == 1
+
+    asyncio.run(main())
+
+
+def test_callers_that_leave_while_room_is_made_do_no_harm(serve, commits):
+    """Their cancellation reaches neither the unloading nor the engine thread, and no counter goes down."""
+
+    async def main():
+        async with serve(max_cached_models=1) as service:
+            await collect(service, request("first", commits["main"]))
+            for i in range(40):
+                task = asyncio.create_task(collect(service, request(f"gone{i}", commits[("b1", "b2")[i % 2]])))
+                for _ in range(i % 5):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Overloaded):
+                    await task
+            await settled(service)
+            while service._models.num_loading:
+                await asyncio.sleep(0.02)
+            assert service._engine_loop.is_alive
+            assert len(await collect(service, request("last", commits["main"]))) == 8
+            assert (await service.status()).generated_tokens >= 16
+
+    asyncio.run(main())
+
+
+def test_stop_ids_outside_the_vocabulary_are_refused_by_the_engine_itself(serve, commits):
+    async def main():
+        async with serve() as service:
+            for bad in (320, -1):
+                with pytest.raises(InvalidRequest, match="outside the vocabulary"):
+                    await collect(service, request("x", commits["main"], stop_token_ids=(bad,), min_tokens=2))
+
+    asyncio.run(main())
+
+
+def test_an_engine_thread_that_ended_is_said_and_nobody_waits(serve, commits, monkeypatch):
+    async def main():
+        async with serve() as service:
+            stream = service.generate(request("x", commits["main"], 900))
+            await anext(stream)
+            monkeypatch.setattr(service._engine_loop, "_drain", lambda: 1 / 0)
+            with pytest.raises(InternalError, match="thread ended"):
+                async for _ in stream:
+                    pass
+            with pytest.raises(Unavailable):
+                await collect(service, request("y", commits["main"]))
+            assert not (await service.status()).ready
 
     asyncio.run(main())

@@ -54,8 +54,8 @@ def test_any_reference_can_be_asked_for(registry, ref):
 
 def test_a_model_that_cannot_be_served_says_why(registry):
     info = asyncio.run(registry.model("tiny:alien"))
-    assert "hyprstream-gemma" in info.status
-    with pytest.raises(PluginMissing, match="hyprstream-gemma"):
+    assert "GemmaForCausalLM" in info.status
+    with pytest.raises(PluginMissing, match="GemmaForCausalLM"):
         asyncio.run(registry.describe("tiny:alien"))
 
 
