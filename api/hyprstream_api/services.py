@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from hyprstream_api.errors import Notice
 from hyprstream_core import __version__
-from hyprstream_core.errors import HyprstreamError, Unavailable
+from hyprstream_core.errors import HyprstreamError
 from hyprstream_core.front import Answer, Front
 from hyprstream_core.interfaces.inference import EngineStatus, Inference, Registry
 
@@ -45,25 +46,26 @@ class Connection:
         """The clients.
 
         Raises:
-            Unavailable: the worker has not started yet.
+            Notice: the worker has not started yet.
         """
         if self._services is None:
-            raise Unavailable("the server is starting", code="starting")
+            raise Notice("the server is starting", code="starting")
         return self._services
 
     async def require_ready(self) -> EngineStatus:
         """The engine's counters.
 
         Raises:
-            Unavailable: a service does not answer, or the engine is loading a model; says which.
+            Unavailable: a service does not answer.
+            Notice: they do not answer in time, or the engine is loading a model.
         """
         try:
             async with asyncio.timeout(READY_SECONDS):
-                status, _ = await asyncio.gather(self.services.inference.status(), self.services.registry.models())
+                status, _ = await asyncio.gather(self.services.inference.status(), self.services.registry.ready())
         except TimeoutError:
-            raise Unavailable(f"the services did not answer within {READY_SECONDS:.0f} s") from None
+            raise Notice(f"the services did not answer within {READY_SECONDS:.0f} s") from None
         if not status.ready:
-            raise Unavailable("the engine is loading a model", code="model_loading")
+            raise Notice("the engine is loading a model", code="model_loading")
         return status
 
     async def loaded(self) -> tuple[str, ...]:

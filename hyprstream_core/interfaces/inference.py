@@ -130,6 +130,9 @@ class EngineStatus:
 class Registry(Protocol):
     """The registry service, as its clients see it. Methods raise :mod:`hyprstream_core.errors`."""
 
+    async def ready(self) -> None:
+        """Return when the store can be read; cheap however many models there are."""
+
     async def models(self) -> list[ModelInfo]:
         """One entry per branch worktree."""
 

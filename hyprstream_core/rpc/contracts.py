@@ -98,6 +98,11 @@ class Served(Protocol):
         """Which methods it has."""
 
 
+async def _ready(service: Registry, _: Empty) -> Empty:
+    await service.ready()
+    return Empty()
+
+
 async def _models(service: Registry, _: Empty) -> ModelList:
     return ModelList(tuple(await service.models()))
 
@@ -115,13 +120,14 @@ async def _status(service: Inference, _: Empty) -> EngineStatus:
 
 
 _REGISTRY, _INFERENCE = SCHEMAS / "registry.capnp", SCHEMAS / "inference.capnp"
+READY = Method("registry", "ready", Empty, Empty, _REGISTRY, invoke=_ready)
 MODELS = Method("registry", "models", Empty, ModelList, _REGISTRY, invoke=_models)
 MODEL = Method("registry", "model", RefRequest, ModelInfo, _REGISTRY, invoke=_model)
 DESCRIBE = Method("registry", "describe", RefRequest, Description, _REGISTRY, invoke=_describe)
 GENERATE = Method("inference", "generate", GenerateRequest, TokenChunk, _INFERENCE, streaming=True)
 STATUS = Method("inference", "status", Empty, EngineStatus, _INFERENCE, invoke=_status)
 
-REGISTRY = Contract("registry", (MODELS, MODEL, DESCRIBE))
+REGISTRY = Contract("registry", (READY, MODELS, MODEL, DESCRIBE))
 """The methods of :class:`~hyprstream_core.interfaces.inference.Registry`."""
 
 INFERENCE = Contract("inference", (GENERATE, STATUS))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from hyprstream_core.interfaces.inference import Description, EngineStatus, GenerateRequest, ModelInfo, TokenChunk
 from hyprstream_core.rpc.client import Client
-from hyprstream_core.rpc.contracts import DESCRIBE, GENERATE, MODEL, MODELS, STATUS, Empty, RefRequest
+from hyprstream_core.rpc.contracts import DESCRIBE, GENERATE, MODEL, MODELS, READY, STATUS, Empty, RefRequest
 
 
 class RegistryClient:
@@ -14,6 +14,10 @@ class RegistryClient:
 
     def __init__(self, client: Client, subject: str = "anonymous") -> None:
         self._client, self._subject = client, subject
+
+    async def ready(self) -> None:
+        """Return when the store can be read."""
+        await self._client.call(READY, Empty(), subject=self._subject)
 
     async def models(self) -> list[ModelInfo]:
         """One entry per branch worktree."""

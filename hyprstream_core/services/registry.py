@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,16 +16,19 @@ from hyprstream_core.config import Settings
 from hyprstream_core.errors import HyprstreamError
 from hyprstream_core.interfaces.inference import Description, ModelInfo
 from hyprstream_core.plugins import Plugins
-from hyprstream_core.repo.records import Model, Resolved
+from hyprstream_core.repo.records import Model, Resolved, WorktreeInfo
 from hyprstream_core.repo.store import Store
 from hyprstream_core.rpc.contracts import REGISTRY
 from hyprstream_core.services.composition import from_config, one_line
 from hyprstream_core.services.description import ModelFiles, read_model_files
 from hyprstream_core.services.store import open_store
 
-CACHED_COMMITS = 256
+CACHED_COMMITS = 1024
+THREADS = 8
+MEASURED_SECONDS = 60.0
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
 
 
 class RegistryService:
@@ -32,7 +38,10 @@ class RegistryService:
 
     def __init__(self, store: Store, plugins: Plugins, settings: Settings) -> None:
         self._store, self._plugins, self._settings = store, plugins, settings
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="registry")
+        self._making: OrderedDict[str, threading.Lock] = OrderedDict()
         self._facts: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._sizes: OrderedDict[tuple[str, str, str], tuple[float, WorktreeInfo]] = OrderedDict()
         self._descriptions: OrderedDict[tuple[str, str], Description] = OrderedDict()
 
     @classmethod
@@ -45,19 +54,28 @@ class RegistryService:
         """Nothing to open: the store holds no files."""
 
     async def stop(self) -> None:
-        """Nothing to close."""
+        """Give up what has not begun."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def ready(self) -> None:
+        """Read the list of models, and nothing of the models."""
+        await asyncio.to_thread(self._store.registered)
 
     async def models(self) -> list[ModelInfo]:
         """One entry per branch worktree."""
-        return await asyncio.to_thread(self._models)
+        return await self._in_pool(self._models)
 
     async def model(self, ref: str) -> ModelInfo:
         """Any reference; a bare name is its default branch."""
-        return await asyncio.to_thread(self._model, ref)
+        return await self._in_pool(self._model, ref)
 
     async def describe(self, ref: str) -> Description:
         """Resolve ``ref`` and say what the front needs."""
-        return await asyncio.to_thread(self._describe, ref)
+        return await self._in_pool(self._describe, ref)
+
+    async def _in_pool(self, function: Callable[..., T], *arguments: object) -> T:
+        """Run in our own threads: a check-out that takes minutes must not keep :meth:`ready` waiting."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
     def _models(self) -> list[ModelInfo]:
         return [self._branch_info(w.model, w.branch, w.oid) for w in self._store.models()]
@@ -70,7 +88,7 @@ class RegistryService:
         return self._info(resolved)
 
     def _branch_info(self, model: Model, branch: str, commit: str) -> ModelInfo:
-        measured = self._store.worktree_info(model.name, branch)
+        measured = self._measured(model, branch, commit)
         info = self._info(Resolved(model, f"refs/heads/{branch}", "branch", commit))
         return replace(
             info,
@@ -78,6 +96,20 @@ class RegistryService:
             saved_bytes=measured.saved_bytes,
             worktree_created=int(measured.created_at),
         )
+
+    def _measured(self, model: Model, branch: str, commit: str) -> WorktreeInfo:
+        """Sizes of a worktree, measured again when its commit moves and every :data:`MEASURED_SECONDS`."""
+        key, now = (model.uuid, branch, commit), time.monotonic()
+        known = self._sizes.get(key)
+        if known is None or now - known[0] > MEASURED_SECONDS:
+            known = _remember(self._sizes, key, (now, self._store.worktree_info(model.name, branch)))
+        return known[1]
+
+    def _snapshot(self, resolved: Resolved) -> Path:
+        """The commit's files. However many ask at once, they are checked out once."""
+        lock = self._making.get(resolved.commit) or _remember(self._making, resolved.commit, threading.Lock())
+        with lock:
+            return self._store.snapshot(resolved)
 
     def _info(self, resolved: Resolved) -> ModelInfo:
         model, short = resolved.model, _short(resolved)
@@ -105,7 +137,7 @@ class RegistryService:
     def _read_facts(self, resolved: Resolved) -> dict[str, Any]:
         facts: dict[str, Any] = {"max_model_len": 0, "dtype": "", "num_parameters": 0, "architecture": "", "status": ""}
         try:
-            files = read_model_files(self._store.snapshot(resolved), self._settings.limits)
+            files = read_model_files(self._snapshot(resolved), self._settings.limits)
             facts["dtype"], facts["architecture"] = files.dtype, ", ".join(files.architectures)
             facts["max_model_len"] = self._max_len(files)
             facts["num_parameters"] = files.index().num_parameters
@@ -122,7 +154,7 @@ class RegistryService:
         return known
 
     def _read_description(self, resolved: Resolved) -> Description:
-        directory = self._store.snapshot(resolved)
+        directory = self._snapshot(resolved)
         files = read_model_files(directory, self._settings.limits)
         self._plugins.architecture_for(files.architectures)
         return Description(

@@ -94,6 +94,9 @@ class StaticRegistry:
         self._descriptions = {each.model: each for each in descriptions}
         self.describe_calls: list[str] = []
 
+    async def ready(self) -> None:
+        """Always."""
+
     async def models(self) -> list[ModelInfo]:
         """One entry per description."""
         return [self._info(each) for each in self._descriptions.values()]

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+import time
 
 import pytest
 
@@ -127,3 +129,39 @@ def test_templates(tmp_path):
     assert files(tmp_path, tokenizer_config={"chat_template": 3}).template() == ""
     with pytest.raises(WeightsError, match="101 bytes"):
         files(tmp_path, tokenizer_config={"chat_template": "x" * 101}).template()
+
+
+def test_many_first_questions_check_a_commit_out_once(registry, monkeypatch):
+    made, snapshot = [], registry._store.snapshot
+    running = []
+
+    def slow(resolved):
+        running.append(resolved)
+        assert len(running) == 1, "two check-outs of one commit at a time"
+        time.sleep(0.05)
+        path = snapshot(resolved)
+        made.append(running.pop())
+        return path
+
+    monkeypatch.setattr(registry._store, "snapshot", slow)
+
+    async def main():
+        return await asyncio.gather(*(registry.describe("tiny:v1") for _ in range(8)))
+
+    assert len({d.directory for d in asyncio.run(main())}) == 1
+
+
+def test_readiness_does_not_wait_for_check_outs(registry, monkeypatch):
+    stuck = threading.Event()
+    monkeypatch.setattr(registry._store, "snapshot", lambda _: stuck.wait(20) and None)
+
+    async def main():
+        asked = [asyncio.create_task(registry.describe("tiny:v1")) for _ in range(40)]
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(registry.ready(), 5)
+        for task in asked:
+            task.cancel()
+        stuck.set()
+        await registry.stop()
+
+    asyncio.run(main())
