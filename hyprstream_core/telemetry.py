@@ -84,6 +84,12 @@ class _StandardError:
         return sys.stderr.isatty()
 
 
+def is_json(format: Literal["auto", "json", "text"], stream: TextIO | None = None) -> bool:
+    """Whether lines of ``format`` to ``stream`` (default stderr) are JSON: "auto" is, except on a terminal."""
+    out: Any = stream or _StandardError()
+    return format == "json" or (format == "auto" and not out.isatty())
+
+
 def setup_logging(level: str, format: Literal["auto", "json", "text"], stream: TextIO | None = None) -> None:
     """Configure structlog for this process: to ``stream`` (default stderr), from ``level`` up.
 
@@ -94,7 +100,6 @@ def setup_logging(level: str, format: Literal["auto", "json", "text"], stream: T
     import structlog
 
     out: Any = stream or _StandardError()
-    as_json = format == "json" or (format == "auto" and not out.isatty())
 
     def with_request_id(_: Any, __: str, record: structlog.types.EventDict) -> structlog.types.EventDict:
         record.setdefault("request_id", None)
@@ -102,7 +107,7 @@ def setup_logging(level: str, format: Literal["auto", "json", "text"], stream: T
 
     render: list[structlog.types.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if as_json
+        if is_json(format, stream)
         else [structlog.dev.ConsoleRenderer(colors=out.isatty())]
     )
     structlog.configure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +26,8 @@ from hyprstream_core.telemetry import bind, logger
 PREFIXES = ("/oai/v1", "/v1")
 PROBES = frozenset({"/livez", "/readyz"})
 """Asked every few seconds by whoever watches the server; logged at debug level only."""
+CLIENT_LEFT = 499
+"""Status in the log of a request whose client left before there was an answer (nginx's number for it)."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -54,9 +57,9 @@ def create_app(connect: Connect, limits: Limits, ping_seconds: float = PING_SECO
 
 
 async def _answer_error(
-    _: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, __: dict[str, Any]
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, _: dict[str, Any]
 ) -> None:
-    errors.apply(errors.problem_of(error), resp)
+    errors.apply(errors.problem_of(error, expected=req.path in PROBES), resp)
 
 
 class Worker:
@@ -81,7 +84,7 @@ class Worker:
 
 class Application:
     """Wraps the Falcon application: one request id on the request, its response and its log lines, one line per
-    request in the log, and no second spelling of an address."""
+    request in the log, no second spelling of an address, and HEAD wherever there is GET."""
 
     def __init__(self, app: falcon.asgi.App[Any, Any], lifetime: Lifetime) -> None:
         self._app = app
@@ -92,7 +95,7 @@ class Application:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id, routed = _request_id(scope), _routed(scope)
         status = 0
 
         async def with_request_id(message: Message) -> None:
@@ -100,28 +103,37 @@ class Application:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         started = time.monotonic()
         with bind(request_id=request_id):
             try:
-                await self._serve(scope, receive, with_request_id)
+                await self._app(routed, receive, with_request_id)
+            except asyncio.CancelledError:
+                status = status or CLIENT_LEFT
+                raise
             finally:
-                # A status of 0: the client left before there was an answer.
-                (log.debug if scope["path"] in PROBES else log.info)(
-                    "request",
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=status,
-                    answer=scope.get(ANSWER_ID),
-                    seconds=round(time.monotonic() - started, 4),
-                )
+                _log_request(scope, routed.get(ANSWER_ID), status or 500, time.monotonic() - started)
 
-    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Falcon takes ``//v1`` for ``/v1``; a rule in front of us that goes by path would not: no such route."""
-        if "//" in scope["path"]:
-            scope = {**scope, "path": "/"}
-        await self._app(scope, receive, send)
+
+def _routed(scope: Message) -> Message:
+    """``scope`` as Falcon gets it. It takes ``//v1`` for ``/v1``; a rule in front of us that goes by path would not:
+    no such route. HEAD is GET whose body is left out."""
+    path = "/" if "//" in scope["path"] else scope["path"]
+    return {**scope, "path": path, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
+
+
+def _log_request(scope: Message, answer: str | None, status: int, seconds: float) -> None:
+    (log.debug if scope["path"] in PROBES else log.info)(
+        "request",
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        **({} if answer is None else {"answer": answer}),
+        seconds=round(seconds, 4),
+    )
 
 
 def _request_id(scope: Message) -> str:

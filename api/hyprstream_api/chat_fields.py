@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, to_builtins
@@ -21,7 +21,9 @@ from hyprstream_core.front import ChatPrompt, Options
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 Name = Annotated[str, Meta(max_length=128)]
-FunctionName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+FunctionName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="1 to 64 letters, digits, '_', '.' or '-'")
+]
 
 
 class TextPart(Struct, frozen=True, tag_field="type", tag="text", forbid_unknown_fields=True):
@@ -55,10 +57,10 @@ class UserMessage(Struct, frozen=True, tag_field="role", tag="user", forbid_unkn
 
 
 class ToolMessage(Struct, frozen=True, tag_field="role", tag="tool", forbid_unknown_fields=True):
-    """What a tool returned."""
+    """What a tool returned, and to which call."""
 
     content: Content
-    tool_call_id: str | None = None
+    tool_call_id: Annotated[str, Meta(min_length=1)]
     name: Name | None = None
 
 
@@ -148,9 +150,10 @@ def _prompt(fields: ChatFields) -> ChatPrompt:
     return ChatPrompt(
         model=fields.model,
         messages=[_message(m) for m in fields.messages],
-        tools=[_tool(t, i) for i, t in enumerate(fields.tools or ())],
+        tools=_tools(fields.tools or ()),
         tool_choice=_tool_choice(fields),
-        template_kwargs=_template_kwargs(fields),
+        template_kwargs=fields.chat_template_kwargs or {},
+        reasoning_effort=fields.reasoning_effort,
         add_generation_prompt=generation,
         continue_final_message=continues,
     )
@@ -172,6 +175,16 @@ def _message(message: Message) -> dict[str, Any]:
     return plain
 
 
+def _tools(tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    """The tools as a template sees them, each name once: an answer names the function that it calls."""
+    first: dict[str, int] = {}
+    for index, tool in enumerate(tools):
+        if (other := first.setdefault(tool.function.name, index)) != index:
+            param = f"tools[{index}].function.name"
+            raise InvalidRequest(f"{param}: got {tool.function.name!r}, which tools[{other}] has already", param=param)
+    return [_tool(tool, index) for index, tool in enumerate(tools)]
+
+
 def _tool(tool: Tool, index: int) -> dict[str, Any]:
     if tool.function.strict:
         raise unsupported(f"tools[{index}].function.strict")
@@ -185,23 +198,11 @@ def _tool_choice(fields: ChatFields) -> Literal["auto", "none"]:
         return "auto"
     if choice == "none":
         return "none"
-    if choice == "required" or isinstance(choice, dict):
-        raise unsupported("tool_choice", f"tool_choice {choice if isinstance(choice, str) else 'of one function'!r}")
+    if choice == "required":
+        raise unsupported("tool_choice", "tool_choice 'required'")
+    if isinstance(choice, dict):
+        raise unsupported("tool_choice", "a tool_choice that names what to call")
     raise InvalidRequest(f"tool_choice: got {choice!r}, expected 'auto' or 'none'", param="tool_choice")
-
-
-def _template_kwargs(fields: ChatFields) -> Mapping[str, Any]:
-    given = dict(fields.chat_template_kwargs or {})
-    if fields.reasoning_effort is None:
-        return given
-    thinks = fields.reasoning_effort not in ("none", "minimal")
-    if given.setdefault("enable_thinking", thinks) is not thinks:
-        raise InvalidRequest(
-            f"reasoning_effort {fields.reasoning_effort!r} contradicts chat_template_kwargs.enable_thinking",
-            param="reasoning_effort",
-        )
-    given.setdefault("reasoning_effort", fields.reasoning_effort)
-    return given
 
 
 def _max_tokens(fields: ChatFields) -> int | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import click
 
-from hyprstream_core import __version__
 from hyprstream_core.interfaces.command import Invocation
 
 KEYS = {
@@ -35,23 +37,37 @@ KEYS = {
 def server(invocation: Invocation, /, **flags: Any) -> None:
     """Serve the OpenAI-compatible HTTP API until SIGTERM or ctrl-C.
 
-    Every branch of every cloned model is served as NAME:BRANCH; tags and commits work as well. Models are
-    loaded when they are first asked for. A first ctrl-C lets running answers finish, a second one does not.
+    What is checked out of the cloned models is listed, as NAME:BRANCH; every other branch, tag and commit answers
+    by its name too (NAME:TAG, NAME:COMMIT). Models are loaded when they are first asked for. A first ctrl-C lets
+    running answers finish, a second one does not.
 
     \b
     Examples:
       hyprstream server
       hyprstream server --port 8080 --dtype float32
-      OPENAI_BASE_URL=http://127.0.0.1:50051/oai/v1 OPENAI_API_KEY=none python my_program.py
+      OPENAI_BASE_URL=http://127.0.0.1:50051/v1 OPENAI_API_KEY=none python my_program.py
     """
     from hyprstream_api.launcher import Launch, serve
 
     given = {KEYS[name]: (f"--{name.replace('_', '-')}", value) for name, value in flags.items()}
     settings = invocation.configure(given).settings
     invocation.start_logging()
-    serve(Launch(settings, invocation.plugins, _announce))
+    serve(Launch(settings, invocation.plugins, _told_in(settings.log.format)))
 
 
-def _announce(url: str, models: tuple[str, ...]) -> None:
-    served = ", ".join(models) if models else "no models yet (hyprstream clone URL gets one)"
-    click.echo(f"hyprstream {__version__} answers at {url}/oai/v1: {served}", err=True)
+def _told_in(log_format: Literal["auto", "json", "text"]) -> Callable[[str, str, Mapping[str, Any]], None]:
+    """Prints a sentence to stderr; where the log is JSON, as a line like the log's own, with the facts in it."""
+    from hyprstream_core.telemetry import is_json
+
+    as_json = is_json(log_format)
+
+    def tell(event: str, text: str, facts: Mapping[str, Any]) -> None:
+        click.echo(_json_line(event, text, facts) if as_json else text, err=True)
+
+    return tell
+
+
+def _json_line(event: str, text: str, facts: Mapping[str, Any]) -> str:
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    common = {"logger": "hyprstream_api", "request_id": None, "level": "info", "timestamp": now}
+    return json.dumps({**facts, "event": event, "message": text, **common})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from hyprstream_core.errors import Unavailable
+from hyprstream_api.errors import Notice
 
 T = TypeVar("T")
 LAST_WORDS_SECONDS = 2.0
@@ -22,16 +22,16 @@ class Lifetime:
         self.ended = False
 
     @staticmethod
-    def error() -> Unavailable:
+    def error() -> Notice:
         """What an answer fails with when it is ended."""
-        return Unavailable("the server is stopping", remedy="send the request again")
+        return Notice("the server is stopping", remedy="send the request again", code="stopping")
 
     @contextmanager
     def answering(self, end: Callable[[], Any]) -> Iterator[None]:
         """An answer is open inside the block; ``end`` is called when it must end.
 
         Raises:
-            Unavailable: the worker has already ended its answers.
+            Notice: the worker has already ended its answers.
         """
         if self.ended:
             raise self.error()
@@ -45,7 +45,7 @@ class Lifetime:
         """``work``'s result; a caller who goes away cancels it.
 
         Raises:
-            Unavailable: the worker ends its answers.
+            Notice: the worker ends its answers.
         """
         task = asyncio.ensure_future(work)
         try:

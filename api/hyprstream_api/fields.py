@@ -1,35 +1,23 @@
 """Request fields that chat and text completions share, and what happens to all the others.
 
-Every field either works, is known to be harmless, or is refused with 400 and its name: a field that would
-change the answer and is not implemented is ``unsupported_parameter``, one that nobody defines is
-``unknown_parameter``. A value that means "off" is accepted where the field itself is not.
+Every field either works, is OpenAI's own house-keeping (checked, and without effect here), or is refused with 400
+and its name: a field that would change the answer and is not implemented is ``unsupported_parameter``, one that
+nobody defines is ``unknown_parameter``. A value that means "off" is accepted where the field itself is not.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from hyprstream_api.expectations import complaint
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import InvalidRequest
 from hyprstream_core.front import Options
-
-HARMLESS = frozenset(
-    {
-        "metadata",
-        "prompt_cache_key",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "service_tier",
-        "store",
-        "verbosity",
-    }
-)
-"""OpenAI's fields that concern its own house-keeping: accepted, without effect here."""
 
 _OFF: Mapping[str, tuple[Any, ...]] = {
     "allowed_token_ids": (),
@@ -90,7 +78,23 @@ class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """Only false: chunks are not padded."""
 
 
-class CommonFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HouseKeeping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """OpenAI's fields that concern its own house-keeping: accepted as OpenAI defines them, without effect here."""
+
+    metadata: (
+        Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
+        | None
+    ) = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+    safety_identifier: str | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    store: bool | None = None
+    user: str | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class CommonFields(HouseKeeping, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Fields of both kinds of completion. Unset sampling fields leave the model's own defaults in force."""
 
     model: Annotated[str, Meta(min_length=1, max_length=512)]
@@ -112,7 +116,6 @@ class CommonFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_tokens: Annotated[int, Meta(ge=0, le=MAX_TOKENS)] | None = None
     stop_token_ids: list[TokenId] | None = None
     return_token_ids: bool | None = None
-    user: str | None = None
 
 
 F = TypeVar("F", bound=CommonFields)
@@ -133,14 +136,12 @@ def read(raw: dict[str, Any], fields: type[F], limits: Limits) -> F:
 
 
 def _known(raw: dict[str, Any], fields: type[Struct]) -> dict[str, Any]:
-    """``raw`` without harmless fields and fields that are off."""
+    """``raw`` without fields that are off."""
     ours = {f.encode_name for f in msgspec.structs.fields(fields)}
     return {name: value for name, value in raw.items() if name in ours or not _is_idle(name, value)}
 
 
 def _is_idle(name: str, value: Any) -> bool:
-    if name in HARMLESS:
-        return True
     if name not in _OFF:
         raise InvalidRequest(f"unknown field {name!r}", code="unknown_parameter", param=name)
     if value is None or any(type(value) is type(off) and value == off for off in _OFF[name]):
@@ -154,24 +155,24 @@ def unsupported(param: str, what: str = "") -> InvalidRequest:
 
 
 S = TypeVar("S", bound=Struct)
-_PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
+_PATH = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
 
 
 def convert(raw: dict[str, Any], struct: type[S]) -> S:
-    """``raw`` as ``struct``; msgspec's messages become ours."""
+    """``raw`` as ``struct``; msgspec finds what is wrong, the words are ours."""
     try:
         return msgspec.convert(raw, struct)
     except msgspec.ValidationError as error:
-        raise _refused(str(error)) from None
+        raise _refused(str(error), raw, struct) from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
 
 
-def _refused(text: str) -> InvalidRequest:
+def _refused(text: str, raw: dict[str, Any], struct: type[Struct]) -> InvalidRequest:
     found = _PATH.search(text)
-    path = found[1] if found else ""
+    path = found[1].partition("[...]")[0] if found else ""  # which key of an object it was is not said
     message = text[: found.start()] if found else text
     if unknown := _UNKNOWN.match(message):
         return InvalidRequest(
@@ -180,9 +181,10 @@ def _refused(text: str) -> InvalidRequest:
     if missing := _MISSING.match(message):
         param = _join(path, missing[1])
         return InvalidRequest(f"{param!r} is required", code="missing_required_parameter", param=param)
-    if re.search(r"\.content\[\d+\]\.type$", path):
-        return unsupported(path, f"content of {message.removeprefix('Invalid value ')}: only text parts; this")
-    return InvalidRequest(f"{path}: {message[:1].lower()}{message[1:]}" if path else message, param=path or None)
+    what = f"{path}: {complaint(struct, raw, path)}"
+    if re.search(r"\.content\[\d+\]\.type$", path):  # it may well be a part of OpenAI's, with an image or a sound
+        return InvalidRequest(what, code="unsupported_parameter", param=path)
+    return InvalidRequest(what, param=path or None)
 
 
 def _join(path: str, name: str) -> str:

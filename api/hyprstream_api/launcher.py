@@ -18,17 +18,19 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from hyprstream_api import listener
 from hyprstream_api.gunicorn_process import Setup
-from hyprstream_api.probe import wait_until_ready
+from hyprstream_api.probe import listed_models, open_answers, wait_until_ready
 from hyprstream_api.processes import PROCESSES, program
 from hyprstream_api.worker import DRAIN_SECONDS, LEAVE_SECONDS
+from hyprstream_core import __version__
 from hyprstream_core.config import Settings
 from hyprstream_core.errors import HyprstreamError, Unavailable
 from hyprstream_core.plugins import Plugins
@@ -42,13 +44,17 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 log = logger(__name__)
 
 
+Tell = Callable[[str, str, Mapping[str, Any]], None]
+"""Says something to whoever started the server, however much it logs: event, sentence, facts."""
+
+
 @dataclass(frozen=True)
 class Launch:
-    """What to serve. ``announce(url, model ids)`` is called once, when requests are answered."""
+    """What to serve. ``tell`` is called when requests are answered, and when answers are waited for at the end."""
 
     settings: Settings
     plugins: Plugins
-    announce: Callable[[str, tuple[str, ...]], None]
+    tell: Tell
 
 
 def serve(launch: Launch) -> None:
@@ -152,8 +158,8 @@ class _Supervisor:
             fd=self._fd,
             parent=os.getpid(),
             workers=settings.server.workers,
-            registry=endpoint("registry", "ipc", settings.runtime_dir),
-            inference=endpoint("inference", "ipc", settings.runtime_dir),
+            registry=self._endpoint("registry"),
+            inference=self._endpoint("inference"),
             limits=settings.limits,
             log=settings.log,
             plugins=settings.plugins,
@@ -164,27 +170,51 @@ class _Supervisor:
                 await gunicorn.stdin.drain()
             gunicorn.stdin.close()
 
+    def _endpoint(self, service: str) -> str:
+        return endpoint(service, "ipc", self._launch.settings.runtime_dir)
+
     async def _announce(self, ended: asyncio.Task[int]) -> None:
         """Wait until requests are answered, or gunicorn ends."""
         ready = asyncio.create_task(wait_until_ready(self._address))
         try:
             await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                self._launch.announce(self._url, ready.result())
+            if ended.done():
+                return
+            ready.result()
         finally:
             ready.cancel()
+        await self._tell_what_is_served()
+
+    async def _tell_what_is_served(self) -> None:
+        models = await listed_models(self._endpoint("registry"), self._launch.settings.limits)
+        served = ", ".join(models) if models else "no models yet (hyprstream clone URL gets one)"
+        url = f"{self._url}/v1"
+        text = f"hyprstream {__version__} answers at {url}: {served}"
+        self._launch.tell("ready", text, {"url": url, "models": models, "version": __version__})
 
     async def _stop_gunicorn(self, gunicorn: Process, ended: asyncio.Task[int]) -> None:
         """Let it finish its answers; a second signal ends them at once."""
         if not ended.done():
             gunicorn.send_signal(signal.SIGTERM)
             hurried = asyncio.create_task(self._signals.get())
+            telling = asyncio.create_task(self._tell_what_is_waited_for())
             patience = DRAIN_SECONDS + 2 * LEAVE_SECONDS
             await asyncio.wait({ended, hurried}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             hurried.cancel()
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
         if not ended.done():
             gunicorn.send_signal(signal.SIGQUIT)
             await asyncio.wait({ended}, timeout=LEAVE_SECONDS)
         if not ended.done():
             os.killpg(gunicorn.pid, signal.SIGKILL)
             await ended
+
+    async def _tell_what_is_waited_for(self) -> None:
+        count = await open_answers(self._endpoint("inference"), self._launch.settings.limits)
+        if count:
+            text = (
+                f"finishing {count} answer{'' if count == 1 else 's'} (up to {DRAIN_SECONDS} s); "
+                "press ctrl-C again to stop now"
+            )
+            self._launch.tell("stopping", text, {"answers": count, "seconds": DRAIN_SECONDS})

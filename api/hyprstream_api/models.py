@@ -9,6 +9,7 @@ import falcon
 import falcon.asgi
 import msgspec
 
+from hyprstream_api.errors import UnknownUrl, without_paths
 from hyprstream_api.services import Connection
 from hyprstream_core.interfaces.inference import ModelInfo
 
@@ -52,7 +53,8 @@ def model_record(info: ModelInfo, loaded: tuple[str, ...], now: float) -> dict[s
             "architecture": info.architecture,
             "dtype": info.dtype,
             "n_params": info.num_parameters,
-            "status": info.status or ("loaded" if cached else "available"),
+            "status": "unservable" if info.status else "ok",
+            "problem": without_paths(info.status) or None,
         },
     }
 
@@ -77,8 +79,14 @@ class ModelResource:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def on_get(self, _: falcon.asgi.Request, resp: falcon.asgi.Response, id: str) -> None:
-        """The model that ``id`` names now."""
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, id: str) -> None:
+        """The model that ``id`` names now.
+
+        Raises:
+            UnknownUrl: the address ends before the id.
+        """
+        if not id:
+            raise UnknownUrl("no such URL", remedy=f"the list of models is at {req.path.rstrip('/')}")
         info = await self._connection.services.front.model(id)
         resp.set_header("x-hyprstream-commit", info.commit)
         resp.content_type = falcon.MEDIA_JSON

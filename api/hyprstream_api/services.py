@@ -14,8 +14,8 @@ from hyprstream_core.errors import HyprstreamError
 from hyprstream_core.front import Answer, Front
 from hyprstream_core.interfaces.inference import EngineStatus, Inference, Registry
 
-READY_SECONDS = 2.0
-"""How long a service may take to say that it is well."""
+READY_SECONDS = 3.0
+"""How long a service may take to say that it is well; more than an RPC client waits for a connection."""
 
 
 @dataclass(frozen=True)

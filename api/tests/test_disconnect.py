@@ -1,5 +1,6 @@
 """A client that leaves, a worker that must leave, services that are gone."""
 
+import json
 import signal
 import time
 
@@ -85,11 +86,30 @@ def test_a_worker_told_to_stop_ends_answers_that_take_too_long_with_an_error(own
 
 def test_without_an_engine_requests_fail_and_readiness_says_so(own_server, tmp_path):
     with own_server(inference=f"ipc://{tmp_path}/nobody.sock") as served:
-        code, document = served.get("/readyz")
-        assert (code, document["error"]["type"]) == (503, "server_error")
-        head, body = served.post("/v1/chat/completions", CHAT)
+        absent = {
+            "message": "the inference service is not available at the moment",
+            "type": "server_error",
+            "param": None,
+            "code": "engine_unavailable",
+        }
+        assert served.get("/readyz") == (503, {"error": absent})
+        head, body = served.post("/v1/chat/completions", CHAT, "X-Request-Id: mine\r\n")
         assert head.startswith(b"HTTP/1.1 503")
         assert b"retry-after" in head.lower()
+        assert json.loads(body) == {"error": absent}
         assert served.get("/v1/models")[0] == 200
         assert served.get("/livez")[0] == 200
-        assert b"Traceback" not in body
+        served.process.send_signal(signal.SIGTERM)
+        served.process.wait(10)
+        log = [json.loads(line) for line in served.process.stderr.read().splitlines()]
+    (line,) = [line for line in log if line["event"] == "request refused"]
+    assert line["request_id"] == "mine"
+    assert f"{tmp_path}/nobody.sock" in line["error"]
+
+
+def test_without_a_registry_requests_fail_and_readiness_says_so(own_server, tmp_path):
+    with own_server(registry=f"ipc://{tmp_path}/nobody.sock") as served:
+        for path in ("/readyz", "/v1/models"):
+            code, document = served.get(path)
+            assert (code, document["error"]["code"]) == (503, "registry_unavailable")
+            assert "/" not in document["error"]["message"]

@@ -136,6 +136,70 @@ def test_what_is_off_or_harmless_is_accepted(field, value):
     completion(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("verbosity", "bogus"), ("verbosity", 1), ("service_tier", "gold"), ("service_tier", True), ("store", "yes"),
+        ("store", 1), ("metadata", "x"), ("metadata", {"a": 1}), ("metadata", {"a": "x" * 513}), ("metadata", []),
+        ("metadata", {"k" * 65: "x"}), ("metadata", {str(i): "x" for i in range(17)}), ("prompt_cache_key", 5),
+        ("prompt_cache_retention", "1h"), ("safety_identifier", {}), ("user", ["u"]),
+    ],
+)  # fmt: skip
+def test_a_field_without_effect_is_still_one_of_openais(field, value):
+    for call in (chat, completion):
+        error = refused(call, **{field: value})
+        assert error.param == field
+        assert error.message.startswith(f"{field}: got ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"messages": [{"role": "usr", "content": "x"}]},
+            "messages[0].role: got 'usr', expected one of 'system', 'developer', 'user', 'assistant', 'tool'",
+        ),
+        (
+            {"reasoning_effort": "bogus"},
+            "reasoning_effort: got 'bogus', "
+            "expected one of 'high', 'low', 'medium', 'minimal', 'none', 'xhigh'",
+        ),
+        ({"messages": []}, "messages: got a list with nothing in it, expected a list of at least 1 item"),
+        ({"messages": {}}, "messages: got an object with nothing in it, expected a list of at least 1 item"),
+        ({"temperature": 3}, "temperature: got 3, expected a number from 0 to 2"),
+        ({"temperature": None}, "temperature: got null, expected a number from 0 to 2"),
+        ({"top_p": 0}, "top_p: got 0, expected a number above 0, at most 1"),
+        ({"top_k": 0.5}, "top_k: got 0.5, expected an integer from -1 to 16777216"),
+        ({"stop_token_ids": [-1]}, "stop_token_ids[0]: got -1, expected an integer from 0 to 2147483647"),
+        ({"n": 0}, "n: got 0, expected an integer from 1 up"),
+        ({"stream": "yes"}, "stream: got 'yes', expected true or false"),
+        ({"stop": 5}, "stop: got 5, expected a string or a list"),
+        ({"model": "m" * 513}, "model: got a string of 513 characters, expected a string of 1 to 512 characters"),
+        (
+            {"messages": [{"role": "user", "content": True}]},
+            "messages[0].content: got true, expected a string or a list",
+        ),
+        ({"messages": [{"role": "assistant", "refusal": "no"}]}, "messages[0].refusal: got 'no', expected null"),
+        ({"messages": [7]}, "messages[0]: got 7, expected an object"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages[0].content[0].type: got 'image_url', expected 'text'",
+        ),
+        (
+            {"tools": [{"function": {"name": "a b"}}]},
+            "tools[0].function.name: got 'a b', expected 1 to 64 letters, digits, '_', '.' or '-'",
+        ),
+        (
+            {"metadata": {"a": 1}},
+            "metadata: got an object of 1 item, expected an object of at most 16 items, each key a string of at most "
+            "64 characters and each value a string of at most 512 characters",
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_was_got_and_what_is_allowed(fields, message):
+    assert str(refused(chat, **fields)) == message
+
+
 @pytest.mark.parametrize("call", [chat, completion])
 def test_case_043_an_unknown_field_is_refused_by_name(call):
     error = refused(call, temprature=0.5)
@@ -156,6 +220,8 @@ def test_case_043_an_unknown_field_is_refused_by_name(call):
         ([{"role": "assistant", "content": "x", "refusal": "no"}], "messages[0].refusal"),
         ([{"role": "assistant", "tool_calls": [{"function": {}}]}], "messages[0].tool_calls[0].function.name"),
         ([{"role": "user", "content": None}], "messages[0].content"),
+        ([{"role": "tool", "content": "42"}], "messages[0].tool_call_id"),
+        ([{"role": "tool", "content": "42", "tool_call_id": ""}], "messages[0].tool_call_id"),
     ],
 )
 def test_errors_in_messages_name_the_json_path(messages, param):
@@ -199,7 +265,6 @@ def test_set_fields_reach_the_options():
         {"max_tokens": 1, "max_completion_tokens": 2},
         {"repetition_penalty": 1.1, "repeat_penalty": 1.2},
         {"continue_final_message": True, "add_generation_prompt": True},
-        {"reasoning_effort": "high", "chat_template_kwargs": {"enable_thinking": False}},
         {"min_tokens": 5, "max_tokens": 4},
         {"stream_options": {"include_usage": True}},
         {"stream": True, "stream_options": {"include_obfuscation": True}},
@@ -243,12 +308,9 @@ def test_a_conversation_reaches_the_template_as_plain_text():
     assert list(prompt.tools) == [TOOL]
 
 
-@pytest.mark.parametrize(
-    ("effort", "thinks"), [("none", False), ("minimal", False), ("low", True), ("medium", True), ("high", True)]
-)
-def test_reasoning_effort_switches_thinking(effort, thinks):
-    _, prompt, _ = chat(reasoning_effort=effort)
-    assert prompt.template_kwargs == {"enable_thinking": thinks, "reasoning_effort": effort}
+def test_what_is_meant_for_the_template_reaches_the_front():
+    _, prompt, _ = chat(reasoning_effort="low", chat_template_kwargs={"enable_thinking": True})
+    assert (prompt.reasoning_effort, prompt.template_kwargs) == ("low", {"enable_thinking": True})
 
 
 def test_continuing_the_final_message_leaves_the_generation_prompt_out():
@@ -256,9 +318,30 @@ def test_continuing_the_final_message_leaves_the_generation_prompt_out():
     assert (prompt.continue_final_message, prompt.add_generation_prompt) == (True, False)
 
 
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "look_up"}}])
-def test_forced_tool_calls_are_unsupported(choice):
-    assert refused(chat, tools=[TOOL], tool_choice=choice).error_code == "unsupported_parameter"
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("required", "tool_choice 'required' is not supported"),
+        (
+            {"type": "function", "function": {"name": "look_up"}},
+            "a tool_choice that names what to call is not supported",
+        ),
+    ],
+)
+def test_forced_tool_calls_are_unsupported(choice, message):
+    error = refused(chat, tools=[TOOL], tool_choice=choice)
+    assert (error.error_code, str(error)) == ("unsupported_parameter", message)
+
+
+def test_two_tools_with_one_name_are_refused():
+    error = refused(chat, tools=[TOOL, {"type": "function", "function": {"name": "other"}}, TOOL])
+    assert error.param == "tools[2].function.name"
+    assert "'look_up', which tools[0] has already" in error.message
+
+
+@pytest.mark.parametrize("content", ["", []])
+def test_an_empty_message_is_a_message(content):
+    assert chat(messages=[{"role": "user", "content": content}])[1].messages == [{"role": "user", "content": ""}]
 
 
 def test_tool_choice_has_two_values():

@@ -58,13 +58,14 @@ def test_an_error_before_the_first_event_is_raised():
 
 
 def test_an_error_after_it_is_the_last_event():
-    data = asyncio.run(read(Source(b"a", Unavailable("gone"), DONE).stream()))
+    gone = Unavailable("nobody answers at ipc:///run/x.sock", service="inference")
+    data = asyncio.run(read(Source(b"a", gone, DONE).stream()))
     assert data[0] == b"a"
     assert json.loads(data[1].removeprefix(b"data: "))["error"] == {
-        "message": "gone",
+        "message": "the inference service is not available at the moment",
         "type": "server_error",
         "param": None,
-        "code": "unavailable",
+        "code": "engine_unavailable",
     }
     assert len(data) == 2
 

@@ -54,10 +54,10 @@ def test_a_stream_that_breaks_ends_with_an_error_event_and_no_done(served):
     assert b"[DONE]" not in body
     last = body.decode().rstrip("\n").split("\n\n")[-1]
     assert error(last.removeprefix("data: ").encode()) == {
-        "message": "the engine went away",
+        "message": "the inference service is not available at the moment",
         "type": "server_error",
         "param": None,
-        "code": "unavailable",
+        "code": "engine_unavailable",
     }
 
 
@@ -97,8 +97,37 @@ def test_an_address_has_one_spelling(served, method, path, expected):
     assert status(head) == expected
     found = error(body)
     assert found["type"] == "invalid_request_error"
-    assert found["code"] == ("model_not_found" if path == "/v1/models/" else "unknown_url")
+    assert found["code"] == "unknown_url"
     assert headers(head)["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/v1/models", "GET, HEAD, OPTIONS"),
+        ("HEAD", "/v1/completions", "OPTIONS, POST"),
+        ("GET", "/v1/chat/completions", "OPTIONS, POST"),
+    ],
+)
+def test_another_method_is_answered_with_those_that_there_are(served, method, path, allowed):
+    request = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+    head, body = served.exchange(request)
+    assert (status(head), headers(head)["allow"]) == (405, allowed)
+    if method != "HEAD":
+        assert error(body)["message"].endswith(f"only {allowed.replace(', ', ' and ')}")
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/version", "/v1/models", "/v1/models/org/demo:main", "/v1/nothing"]
+)
+def test_head_is_get_without_the_body(served, path):
+    def ask(method):
+        return served.exchange(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+
+    (head, body), (whole_head, whole) = ask("HEAD"), ask("GET")
+    assert (status(head), body) == (status(whole_head), b"")
+    assert headers(head)["content-length"] == headers(whole_head)["content-length"] == str(len(whole))
+    assert headers(head)["content-type"] == headers(whole_head)["content-type"]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +215,22 @@ def test_the_log_has_the_request_id_and_the_answers_id_and_no_words_of_the_promp
     assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/chat/completions", 200)
     assert json.loads(body)["id"] == f"chatcmpl-{line['answer']}"
     assert "confidential" not in log
+
+
+def test_a_client_that_leaves_before_its_answer_is_499_in_the_log(own_server, wait_for):
+    with own_server(log=LogSettings(level="info", format="json")) as served:
+        with served.connect() as connection:
+            connection.sendall(served.request("/v1/completions", {"model": CHAT["model"], "prompt": "<silent>"}))
+            wait_for(lambda: served.engine.requests)
+        wait_for(lambda: served.engine.closed)
+        served.get("/v1/models")
+        served.process.send_signal(signal.SIGTERM)
+        served.process.wait(10)
+        lines = [json.loads(line) for line in served.process.stderr.read().splitlines()]
+    requests = {line["path"]: line for line in lines if line["event"] == "request"}
+    assert requests["/v1/completions"]["status"] == 499
+    assert requests["/v1/completions"]["answer"] == served.engine.closed[0]
+    assert "answer" not in requests["/v1/models"]
 
 
 def test_no_worker_has_torch(served):

@@ -59,7 +59,7 @@ class ChoiceStream:
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
-        raise Unavailable("the inference service ended the answer before it was finished")
+        raise Unavailable("the inference service ended the answer before it was finished", service="inference")
 
     def _delta(self, chunk: TokenChunk) -> Delta:
         if chunk.finish_reason == "cancelled":

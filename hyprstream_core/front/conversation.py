@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,18 +65,16 @@ class Conversation:
         return rendered[:end] if kept else rendered[:end].rstrip()
 
 
-def conversation(prompt: ChatPrompt, special_tokens: Mapping[str, str], quotes: Quotes, limits: Limits) -> Conversation:
-    """Check ``prompt`` and prepare it for the template, with ``quotes`` around special tokens of its own.
+def conversation(
+    prompt: ChatPrompt, template: str, special_tokens: Mapping[str, str], quotes: Quotes, limits: Limits
+) -> Conversation:
+    """Check ``prompt`` and prepare it for ``template``, with ``quotes`` around special tokens of its own.
 
     Raises:
         InvalidRequest: ``param`` names the field.
     """
     _check_counts(prompt, limits)
-    for name in prompt.template_kwargs:
-        if name in RESERVED or not name.isidentifier():
-            raise InvalidRequest(
-                f"chat_template_kwargs: {name!r:.60} cannot be set", param=f"chat_template_kwargs.{name:.60}"
-            )
+    _check_variables(prompt, template)
     messages = [_message(message, index) for index, message in enumerate(prompt.messages)]
     tools = [] if prompt.tool_choice == "none" else [dict(tool) for tool in prompt.tools]
     names = tuple(_tool_name(tool, index) for index, tool in enumerate(tools))
@@ -83,6 +82,7 @@ def conversation(prompt: ChatPrompt, special_tokens: Mapping[str, str], quotes: 
     variables = {
         **special_tokens,
         "documents": None,
+        **_thinking(prompt, template),
         **quotes.quote(prompt.template_kwargs),
         "messages": quotes.quote(messages),
         "tools": quotes.quote(tools) or None,
@@ -102,6 +102,45 @@ def _check_counts(prompt: ChatPrompt, limits: Limits) -> None:
         raise InvalidRequest(
             "continue_final_message and add_generation_prompt exclude each other", param="continue_final_message"
         )
+
+
+def _check_variables(prompt: ChatPrompt, template: str) -> None:
+    """Refuse variables that are not the client's to set, and those that the template does not know: they would
+    change nothing, and nobody would hear of the slip of the pen."""
+    for name in prompt.template_kwargs:
+        param = f"chat_template_kwargs.{name:.60}"
+        if name in RESERVED or not name.isidentifier():
+            raise InvalidRequest(f"chat_template_kwargs: {name!r:.60} cannot be set", param=param)
+        if not _mentions(template, name):
+            raise InvalidRequest(
+                f"chat_template_kwargs: the model's chat template has no variable {name!r:.60}", param=param
+            )
+
+
+def _mentions(template: str, name: str) -> bool:
+    """Whether ``name`` is a word of ``template``."""
+    return re.search(rf"\b{re.escape(name)}\b", template) is not None
+
+
+def _thinking(prompt: ChatPrompt, template: str) -> dict[str, Any]:
+    """The variables for ``reasoning_effort``. A model that never thinks can only be asked not to."""
+    if prompt.reasoning_effort is None:
+        return {}
+    thinks = prompt.reasoning_effort not in ("none", "minimal")
+    if prompt.template_kwargs.get("enable_thinking", thinks) is not thinks:
+        raise InvalidRequest(
+            f"reasoning_effort {prompt.reasoning_effort!r} contradicts chat_template_kwargs.enable_thinking",
+            param="reasoning_effort",
+        )
+    if thinks and not any(_mentions(template, name) for name in ("enable_thinking", "reasoning_effort")):
+        raise InvalidRequest(
+            f"reasoning_effort: got {prompt.reasoning_effort!r}, but the model's chat template cannot switch "
+            "thinking on",
+            remedy="leave it out, or send 'none'",
+            code="unsupported_parameter",
+            param="reasoning_effort",
+        )
+    return {"enable_thinking": thinks, "reasoning_effort": prompt.reasoning_effort}
 
 
 def _message(message: Mapping[str, Any], index: int) -> dict[str, Any]:

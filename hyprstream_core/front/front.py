@@ -97,12 +97,13 @@ class Front:
         description = await self._describe(prompt.model)
         if not description.template:
             raise UnsupportedModel(
-                f"{description.model} has no chat template", remedy="use text completions, or add chat_template.jinja"
+                f"{description.model} has no chat template, only text completions work with it",
+                remedy="add chat_template.jinja to the model",
             )
         voice = await self._voices.get(description)
         quotes = Quotes(voice.tokenizer.specials)
         special_tokens = voice.tokenizer.special_tokens | description.special_tokens
-        talk = conversation(prompt, special_tokens, quotes, self._limits)
+        talk = conversation(prompt, description.template, special_tokens, quotes, self._limits)
         rendered = talk.cut(await self._renderer.render(description.template, talk.variables))
         chunks = await asyncio.to_thread(voice.tokenizer.encode_all, quotes.chunks(rendered), add_special_tokens=False)
         ids = tuple(chain.from_iterable(chunks))

@@ -15,9 +15,10 @@ class ChatPrompt:
     """A conversation to continue. ``messages`` and ``tools`` are plain JSON objects in OpenAI's form.
 
     ``tool_choice`` "none" leaves the tools out of the prompt and makes every call content.
-    ``template_kwargs`` are extra variables for the chat template; names that the front sets itself are
-    refused. ``continue_final_message`` makes the answer go on where the last message ends; it needs
-    ``add_generation_prompt=False``.
+    ``template_kwargs`` are extra variables for the chat template; names that the front sets itself, and names that
+    the template does not mention, are refused. ``reasoning_effort`` switches thinking: off for "none" and "minimal",
+    else on; None leaves it to the template. ``continue_final_message`` makes the answer go on where the last message
+    ends; it needs ``add_generation_prompt=False``.
     """
 
     model: str
@@ -25,6 +26,7 @@ class ChatPrompt:
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: ToolChoice = "auto"
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    reasoning_effort: str | None = None
     add_generation_prompt: bool = True
     continue_final_message: bool = False
 

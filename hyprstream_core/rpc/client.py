@@ -4,6 +4,9 @@ A connection is *new* until it stands for the first time (calls wait for that, s
 Down means: the socket monitor saw it close, the server said farewell, or it has not answered a PING for too
 long. Going down ends every outstanding call with :class:`Unavailable`, and new calls are refused at once, until
 ZeroMQ has connected again. A request is never sent twice.
+
+Messages are for operators and may hold paths; ``details["service"]`` of every :class:`Unavailable` names the
+service that was called, for those who word it for somebody else.
 """
 
 from __future__ import annotations
@@ -54,7 +57,8 @@ class ClientOptions:
 class _Outstanding:
     """One call's inbox: what the server has sent and the caller has not taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str) -> None:
+        self.service = service
         self._inbox: deque[tuple[bytes, bytes] | HyprstreamError] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self.ended = False
@@ -77,6 +81,8 @@ class _Outstanding:
             await self._waiter
         item = self._inbox.popleft()
         if isinstance(item, HyprstreamError):
+            if isinstance(item, Unavailable):
+                item.details.setdefault("service", self.service)
             raise item
         return item
 
@@ -130,7 +136,7 @@ class Client:
             return
         for call_id in list(self._calls):
             self._send(call_id, wire.CANCEL, b"")
-        self._fail(Unavailable("the RPC client was closed"))
+        self._fail("the RPC client was closed")
         self._state = "closed"
         self._up.set()
         if self._socket is None:
@@ -247,7 +253,7 @@ class Client:
             ),
             self._limits,
         )
-        call = self._calls[call_id] = _Outstanding()
+        call = self._calls[call_id] = _Outstanding(method.service)
         self._send(call_id, wire.REQ, body)
         return call_id, call
 
@@ -279,7 +285,9 @@ class Client:
         if self._state != "up":
             why = "the client is closed" if self._state == "closed" else f"nobody answers at {self.endpoint}"
             raise Unavailable(
-                f"the {method.service} service cannot be reached: {why}", remedy="is it running? see: hyprstream server"
+                f"the {method.service} service cannot be reached: {why}",
+                remedy="is it running? see: hyprstream server",
+                service=method.service,
             )
 
     def _connect(self) -> None:
@@ -329,7 +337,7 @@ class Client:
         if self._state in ("new", "up"):
             self._state = "down" if self._state == "up" else "new"
             self._outbox.clear()
-            self._fail(Unavailable(f"the service at {self.endpoint} went away: {why}", remedy="try again in a moment"))
+            self._fail(f"the service at {self.endpoint} went away: {why}", "try again in a moment")
 
     def _farewell(self) -> None:
         """The server is stopping. An inproc connection does not come back by itself: ask for the next one."""
@@ -338,9 +346,9 @@ class Client:
             self._socket.connect(self.endpoint)
             self._pump.send((wire.NO_CALL, wire.PING, b""))
 
-    def _fail(self, error: HyprstreamError) -> None:
+    def _fail(self, message: str, remedy: str | None = None) -> None:
         for call in self._calls.values():
-            call.put(error)
+            call.put(Unavailable(message, remedy=remedy, service=call.service))
         self._calls.clear()
 
     def _send(self, call_id: bytes, kind: bytes, body: bytes) -> None:
@@ -385,4 +393,6 @@ async def _within(deadline: float | None, seconds: float | None, method: Method[
 
 
 def _too_late(method: Method[Any, Any], seconds: float) -> DeadlineExceeded:
-    return DeadlineExceeded(f"{method.service}.{method.name} gave no answer within {seconds:g} s")
+    return DeadlineExceeded(
+        f"{method.service}.{method.name} gave no answer within {seconds:g} s", service=method.service
+    )

@@ -7,10 +7,11 @@ from hyprstream_core.front.conversation import RESERVED, conversation
 from hyprstream_core.text.quoting import Quotes
 
 HELLO = [{"role": "user", "content": "hi"}]
+THINKS = "{% if enable_thinking %}<think>{% endif %}"
 
 
-def prepared(prompt: ChatPrompt, **limits):
-    return conversation(prompt, {"bos_token": "<s>"}, Quotes(["<s>"]), Limits(**limits))
+def prepared(prompt: ChatPrompt, template: str = THINKS, **limits):
+    return conversation(prompt, template, {"bos_token": "<s>"}, Quotes(["<s>"]), Limits(**limits))
 
 
 def test_the_template_gets_what_transformers_would_give_it():
@@ -30,6 +31,36 @@ def test_case_030_reserved_template_variables_are_refused(name):
     with pytest.raises(InvalidRequest) as caught:
         prepared(ChatPrompt("m", HELLO, template_kwargs={name: 1}))
     assert caught.value.param == f"chat_template_kwargs.{name}"
+
+
+@pytest.mark.parametrize("name", ["enable_thinkin", "thinking", "enable", "x" * 1000])
+def test_a_variable_that_the_template_does_not_know_is_refused_by_name(name):
+    with pytest.raises(InvalidRequest, match=f"no variable '{name[:50]}") as caught:
+        prepared(ChatPrompt("m", HELLO, template_kwargs={name: True}))
+    assert caught.value.param == f"chat_template_kwargs.{name[:60]}"
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("effort", "thinks"), [("none", False), ("minimal", False), ("low", True), ("medium", True), ("high", True)]
+)
+def test_reasoning_effort_switches_thinking(effort, thinks):
+    variables = prepared(ChatPrompt("m", HELLO, reasoning_effort=effort)).variables
+    assert (variables["enable_thinking"], variables["reasoning_effort"]) == (thinks, effort)
+    agreed = ChatPrompt("m", HELLO, template_kwargs={"enable_thinking": thinks}, reasoning_effort=effort)
+    assert prepared(agreed).variables["enable_thinking"] is thinks
+    with pytest.raises(InvalidRequest, match="contradicts") as caught:
+        prepared(ChatPrompt("m", HELLO, template_kwargs={"enable_thinking": not thinks}, reasoning_effort=effort))
+    assert caught.value.param == "reasoning_effort"
+
+
+def test_a_model_that_never_thinks_can_only_be_asked_not_to():
+    for effort in ("none", "minimal"):
+        prepared(ChatPrompt("m", HELLO, reasoning_effort=effort), "{{ messages }}")
+    prepared(ChatPrompt("m", HELLO, reasoning_effort="high"), "{{ reasoning_effort }}")
+    with pytest.raises(InvalidRequest, match="cannot switch thinking on") as caught:
+        prepared(ChatPrompt("m", HELLO, reasoning_effort="high"), "{{ messages }}")
+    assert (caught.value.error_code, caught.value.param) == ("unsupported_parameter", "reasoning_effort")
 
 
 def test_arguments_of_earlier_calls_become_objects_and_the_callers_messages_stay():
