@@ -2,16 +2,21 @@
 
 import os
 import sys
+from importlib.metadata import entry_points
 
 import pytest
+
+OURS = {"hyprstream-api", "hyprstream-demo", "hyprstream-qwen"}
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory):
-    """Scrub the environment and make a new, empty HOME."""
+    """Scrub the environment and make a new, empty HOME. Programs that a test starts load our plugins alone."""
     for name in list(os.environ):
         if name.startswith(("GIT_", "HYPRSTREAM_", "XDG_", "HF_", "OPENAI_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+    ours = [p.name for p in entry_points(group="hyprstream.plugins") if p.dist and p.dist.name in OURS]
+    monkeypatch.setenv("HYPRSTREAM_PLUGINS", ",".join(sorted(ours)))
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")

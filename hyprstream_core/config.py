@@ -8,11 +8,13 @@ A key exists here only once it works.
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import types
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -78,7 +80,7 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Which plugins are loaded."""
 
     allow: Annotated[tuple[str, ...] | None, _env("HYPRSTREAM_PLUGINS")] = None
-    """Names of the plugins that may be loaded (comma-separated in the environment); unset is all."""
+    """Names of the plugins that may be loaded; unset is all."""
     disable: Annotated[tuple[str, ...], _env("HYPRSTREAM_DISABLE_PLUGINS")] = ()
     """Names of plugins that are not loaded."""
     strict: Annotated[bool, _env("HYPRSTREAM_STRICT_PLUGINS")] = False
@@ -319,7 +321,7 @@ def _from_flags(sources: Sources, keys: Mapping[str, Key], *, strict: bool, abse
     found: Found = {}
     for name, (flag, value) in sources.flags.items():
         if name in keys:
-            found[name] = (f"flag {flag}", value)
+            found[name] = (f"flag {flag}", _split_list(keys[name], value) if isinstance(value, str) else value)
         elif not _may_be_a_plugins(name, strict=strict, absent=absent):
             raise _unknown(name, f"flag {flag}", list(keys))
     return found
@@ -332,37 +334,81 @@ def _may_be_a_plugins(key: str, *, strict: bool, absent: Collection[str]) -> boo
 
 
 def _split_list(key: Key, value: str) -> Any:
-    """A comma-separated environment value, when its key is a list."""
+    """Text from the environment or a flag, when its key is a list: comma-separated, or a JSON list."""
     if "tuple" not in str(key.type):
         return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value  # no list, and refused as what it is
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _convert(key: Key, origin: str, value: Any) -> Any:
     """``value`` as ``key``'s type. Text from the environment is read as numbers and booleans."""
     if key.type is Path:
-        if not isinstance(value, str | Path) or not str(value):
-            raise ConfigError(f"{key.name} from {origin}: got {value!r}, expected a path", param=key.name)
-        try:
-            return Path(value).expanduser()
-        except RuntimeError as error:  # "~name" of a user who does not exist
-            raise ConfigError(f"{key.name} from {origin}: got {str(value)!r}; {error}", param=key.name) from None
+        return _path(key, origin, value)
     try:
         return msgspec.convert(value, key.type, strict=not origin.startswith("env "), str_keys=True)
-    except msgspec.ValidationError as error:
-        raise ConfigError(
-            f"{key.name} from {origin}: got {value!r}; {str(error)[0].lower()}{str(error)[1:]}{_allowed(key.type)}",
-            remedy=f"set it in the TOML file, by {key.env} or by its flag; see: hyprstream config show --origin",
-            code="config.bad_value",
-            param=key.name,
-        ) from None
+    except (msgspec.ValidationError, RecursionError):
+        raise bad_value(key.name, origin, _show(value), expected(key.type)) from None
 
 
-def _allowed(hint: Any) -> str:
-    """The choices of a Literal type, for the error message."""
-    base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    choices = get_args(base) if get_origin(base) is Literal else ()
-    return f"; allowed: {', '.join(map(repr, choices))}" if choices else ""
+def _path(key: Key, origin: str, value: Any) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise bad_value(key.name, origin, _show(value), "a path")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # "~name" of a user who does not exist
+        raise bad_value(key.name, origin, _show(str(value)), "a path; no such user has a home folder") from None
+
+
+def bad_value(key: str, origin: str, got: str, expected: str) -> ConfigError:
+    """The error for a value that ``key`` does not allow; what to do depends on where it comes from."""
+    kind, _, place = origin.partition(" ")
+    remedies = {"flag": f"correct {place}", "env": f"correct or unset {place}", "file": f"edit {place}"}
+    return ConfigError(
+        f"{key} from {origin}: got {got}, expected {expected}",
+        remedy=remedies.get(kind),
+        code="config.bad_value",
+        param=key,
+        origin=origin,
+    )
+
+
+def expected(hint: Any) -> str:
+    """What values a key of type ``hint`` takes, in words: "an integer from 1 to 65535"."""
+    if get_origin(hint) is Annotated:
+        base, *metas = get_args(hint)
+        ranges = [_range(meta) for meta in metas if isinstance(meta, Meta)]
+        return " ".join(filter(None, [expected(base), *ranges]))
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(repr, get_args(hint)))}"
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(expected(part) for part in get_args(hint) if part is not type(None))
+    if "tuple" in str(hint):
+        return "a list of text"
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+    return names.get(hint) or str(getattr(hint, "__name__", hint))
+
+
+def _range(meta: Meta) -> str:
+    if meta.ge is not None and meta.le is not None:
+        return f"from {meta.ge} to {meta.le}"
+    bounds = {"from {}": meta.ge, "above {}": meta.gt, "at most {}": meta.le, "below {}": meta.lt}
+    bounds |= {"of at least {} characters": meta.min_length, "of at most {} characters": meta.max_length}
+    parts = [text.format(bound) for text, bound in bounds.items() if bound is not None]
+    return ", ".join(parts) + (" up" if parts == [f"from {meta.ge}"] else "")
+
+
+def _show(value: Any) -> str:
+    """``value`` for a message: not endless, whatever a file holds."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists
+        return "too much to show"
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _build(struct: type[Struct], prefix: str, values: Mapping[str, Any]) -> Any:
@@ -386,4 +432,6 @@ def _get(root: Struct, dotted: str) -> Any:
 def _unknown(name: str, origin: str, known: list[str]) -> ConfigError:
     close = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {', '.join(close)}?" if close else "see: hyprstream config show"
-    return ConfigError(f"unknown setting {name!r} in {origin}", remedy=hint, code="config.unknown_key", param=name)
+    return ConfigError(
+        f"unknown setting {name!r} in {origin}", remedy=hint, code="config.unknown_key", param=name, origin=origin
+    )

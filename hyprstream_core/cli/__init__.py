@@ -1,5 +1,5 @@
-"""The ``hyprstream`` command line: ``main``, one file per verb (``list`` is ``listing``), and what verbs share.
+"""The ``hyprstream`` command line: ``entry`` starts ``main``; one file per verb (``list`` is ``listing``).
 
-Shared: ``context`` (settings and plugins of this run), ``session`` (services of a running server, or here),
+Verbs share: ``context`` (settings and plugins of this run), ``session`` (services of a running server, or here),
 ``options``, ``output``, ``progress``.
 """

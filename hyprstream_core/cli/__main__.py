@@ -1,5 +1,5 @@
 """``python -m hyprstream_core.cli`` is ``hyprstream``."""
 
-from hyprstream_core.cli.main import main
+from hyprstream_core.cli.entry import main
 
 main()

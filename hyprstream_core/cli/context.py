@@ -7,17 +7,18 @@ list of plugins is a setting, and the plugins' own settings are known only when 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hyprstream_core import plugins as plugin_loader
-from hyprstream_core.config import Configuration, Settings, Sources, default_file, resolve
+from hyprstream_core.config import Configuration, Settings, Sources, bad_value, default_file, resolve
 from hyprstream_core.errors import ConfigError
-from hyprstream_core.plugins import Plugins
+from hyprstream_core.plugins import Plugins, PluginState
 
 CONFIG_FILE_BYTES = 2**20
+BUILTIN_NAME = "builtin"
 
 
 class Context:
@@ -27,6 +28,8 @@ class Context:
         self.env = env
         self.flags: dict[str, tuple[str, Any]] = {}
         self.config_file: Path | None = None
+        self.provider: PluginState | None = None
+        """The plugin whose verb is run, as soon as that is known."""
 
     @cached_property
     def sources(self) -> Sources:
@@ -36,8 +39,15 @@ class Context:
 
     @cached_property
     def plugins(self) -> Plugins:
-        """The plugins that the configuration allows."""
-        return plugin_loader.discover(resolve(self.sources).settings.plugins)
+        """The plugins that the configuration allows.
+
+        Raises:
+            ConfigError: it names a plugin that is not installed, or disables core's own parts.
+        """
+        configuration = resolve(self.sources)
+        candidates = plugin_loader.installed()
+        _check_names(configuration, sorted({candidate.name for candidate in candidates}))
+        return Plugins(candidates, configuration.settings.plugins)
 
     @cached_property
     def settings(self) -> Settings:
@@ -85,7 +95,21 @@ class Context:
             raise ConfigError(f"configuration file {path} is larger than {CONFIG_FILE_BYTES} bytes")
         try:
             return path, tomllib.loads(content.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # tomllib's own, no UTF-8, a number of thousands of digits
             raise ConfigError(
                 f"configuration file {path} is not TOML: {error}", code="config.bad_file", remedy="mend the file"
             ) from None
+
+
+def _check_names(configuration: Configuration, installed: Sequence[str]) -> None:
+    """A name that nothing has would allow or disable nothing, without a word."""
+    settings, known = configuration.settings.plugins, ", ".join(installed)
+    for key, names in (("plugins.allow", settings.allow or ()), ("plugins.disable", settings.disable)):
+        if unknown := [name for name in names if name not in installed]:
+            got = ", ".join(map(repr, unknown))
+            raise bad_value(key, configuration.origins[key], got, f"names of installed plugins: {known}")
+    if BUILTIN_NAME in settings.disable:
+        others = ", ".join(name for name in installed if name != BUILTIN_NAME) or "there are none"
+        got = f"{BUILTIN_NAME!r}, without which nothing works"
+        key = "plugins.disable"
+        raise bad_value(key, configuration.origins[key], got, f"names of other plugins: {others}")

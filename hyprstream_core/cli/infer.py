@@ -6,6 +6,8 @@ import asyncio
 import os
 import pwd
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,30 @@ import click
 
 from hyprstream_core.cli.context import Context
 from hyprstream_core.cli.options import json_option
-from hyprstream_core.cli.output import emit_json, emit_note, has_colour, printable
+from hyprstream_core.cli.output import emit_json, emit_note, has_colour, printable, write
 from hyprstream_core.errors import InvalidRequest, UnsupportedModel
 
 if TYPE_CHECKING:
+    from hyprstream_core.config import Limits
     from hyprstream_core.front import Answer, Front, Options
+
+FLAGS = {
+    "max_tokens": "--max-tokens",
+    "temperature": "--temperature",
+    "top_p": "--top-p",
+    "top_k": "--top-k",
+    "repetition_penalty": "--repeat-penalty",
+    "seed": "--seed",
+    "stop": "--stop",
+    "prompt": "--prompt",
+    "messages": "--prompt",
+}
+"""A request's field, as errors name it → the flag that sets it."""
+
+PLACES = {"server": "by the server", "process": "in this process"}
+"""Where the answer was computed, for programs → for people."""
+
+ANSWER = "the answer"
 
 
 @dataclass(frozen=True)
@@ -75,7 +96,7 @@ def infer(
     Examples:
       hyprstream infer chat --prompt "What is a worktree?"
       hyprstream infer qwen3-0.6b:v1.0 -p "Write a haiku." --temperature 0 --max-tokens 64
-      echo "def fib(n):" | hyprstream infer qwen3-0.6b --raw --stop "\\n\\n"
+      echo "def fib(n):" | hyprstream infer qwen3-0.6b --raw --stop $'\\n\\n'
       hyprstream infer chat:1a2b3c4d -p "Hello" --json
     """
     from hyprstream_core.cli.session import open_front
@@ -84,7 +105,6 @@ def infer(
     if raw and system is not None:
         raise click.UsageError("--system needs the chat template, which --raw leaves out")
     configuration = context.configure({"engine.dtype": ("--dtype", dtype), "engine.device": ("--device", device)})
-    question = Question(reference, prompt if prompt is not None else _standard_input(context), system, raw)
     options = Options(
         subject=f"local:{_user()}",
         max_tokens=max_tokens,
@@ -95,16 +115,59 @@ def infer(
         seed=seed,
         stop=stop,
     )
-
+    _check(options, configuration.settings.limits)
+    question = Question(reference, _prompt(context, prompt), system, raw)
     context.start_logging(quiet=True)
 
     async def ask() -> None:
         async with open_front(context, configuration, reference) as (front, place):
             async with await _submit(front, question, options) as answer:
                 result = await (_collect(answer) if as_json else _stream(answer, context))
-            _finish(result, answer, place, as_json=as_json)
+            if as_json:
+                info = await front.model(reference)
+                emit_json(_record(info.id, result, answer, place), ANSWER)
+            else:
+                emit_note(_statistics(result, answer, place))
 
-    asyncio.run(ask())
+    with _naming_flags():
+        asyncio.run(ask())
+
+
+def _check(options: Options, limits: Limits) -> None:
+    """Refuse what no model could do, as wrong usage and before anything is read or loaded."""
+    from hyprstream_core.front.sampling import check_options
+
+    try:
+        with _naming_flags():
+            if options.top_k is not None and options.top_k < 0:
+                raise InvalidRequest(f"top_k: got {options.top_k}, expected an integer from 0 up", param="top_k")
+            check_options(options, limits)
+    except InvalidRequest as error:
+        error.details["origin"] = f"flag {error.param}"
+        error.remedy = error.remedy or f"correct {error.param}; see: hyprstream infer --help"
+        raise
+
+
+@contextmanager
+def _naming_flags() -> Iterator[None]:
+    """Errors inside name the flag that was typed, not the field of a request that it sets."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if flag := FLAGS.get(error.param or ""):
+            field, separator, rest = error.message.partition(":")
+            message = f"{flag}{separator}{rest}" if field == error.param else error.message
+            raise type(error)(
+                message, remedy=error.remedy, code=error.error_code, param=flag, **error.details
+            ) from None
+        raise
+
+
+def _prompt(context: Context, given: str | None) -> str:
+    text = _standard_input(context) if given is None else given
+    if not text:
+        raise click.UsageError("the prompt is empty")
+    return text
 
 
 def _standard_input(context: Context) -> str:
@@ -160,34 +223,31 @@ async def _stream(answer: Answer, context: Context) -> dict[str, Any]:
             click.echo(click.style(text, dim=True) if dim else text, nl=False, err=True)
         if delta.content:
             last = delta.content
-            click.echo(printable(last) if on_terminal else last, nl=False)
-            sys.stdout.flush()
+            write(printable(last) if on_terminal else last, ANSWER)
         finish = delta.finish_reason or finish
     if not last.endswith("\n"):
-        click.echo()
+        write("\n", ANSWER)
     return {"finish_reason": finish}
 
 
-def _finish(result: dict[str, Any], answer: Answer, place: str, *, as_json: bool) -> None:
+def _record(model: str, result: dict[str, Any], answer: Answer, place: str) -> dict[str, Any]:
     usage, timing = answer.usage, answer.timing
-    first = _between(timing.submitted, timing.first_token)
-    decoding = _between(timing.first_token, timing.finished)
-    rate = (usage.completion_tokens - 1) / decoding if decoding and usage.completion_tokens > 1 else None
-    if as_json:
-        emit_json(
-            {
-                "model": answer.model,
-                "commit": answer.commit,
-                **result,
-                "prompt_tokens": usage.prompt_tokens,
-                "cached_tokens": usage.cached_tokens,
-                "generated_tokens": usage.completion_tokens,
-                "tokens_per_second": rate and round(rate, 2),
-                "time_to_first_token": first and round(first, 4),
-                "served_by": place,
-            }
-        )
-        return
+    rate, first = timing.tokens_per_second, _seconds_to_first(answer)
+    return {
+        "model": model,
+        "commit": answer.commit,
+        **result,
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "generated_tokens": usage.completion_tokens,
+        "tokens_per_second": rate and round(rate, 2),
+        "time_to_first_token": first and round(first, 4),
+        "served_by": place,
+    }
+
+
+def _statistics(result: dict[str, Any], answer: Answer, place: str) -> str:
+    usage, rate, first = answer.usage, answer.timing.tokens_per_second, _seconds_to_first(answer)
     parts = [
         f"{usage.prompt_tokens} prompt tokens ({usage.cached_tokens} cached)",
         f"{usage.completion_tokens} generated",
@@ -195,10 +255,11 @@ def _finish(result: dict[str, Any], answer: Answer, place: str, *, as_json: bool
         "" if first is None else f"first token after {first:.2f} s",
         f"commit {answer.commit[:12]}",
         f"finish {result['finish_reason']}",
-        place,
+        PLACES[place],
     ]
-    emit_note(", ".join(part for part in parts if part))
+    return ", ".join(part for part in parts if part)
 
 
-def _between(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else end - start
+def _seconds_to_first(answer: Answer) -> float | None:
+    timing = answer.timing
+    return None if timing.submitted is None or timing.first_token is None else timing.first_token - timing.submitted

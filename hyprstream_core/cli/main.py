@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,23 @@ import click
 
 from hyprstream_core import __version__
 from hyprstream_core.cli.context import Context
+from hyprstream_core.cli.entry import INTERRUPTED, interruptible
 from hyprstream_core.cli.options import global_options
-from hyprstream_core.cli.output import emit_error, silence_stdout
+from hyprstream_core.cli.output import emit_error, not_written, silence_stdout
 from hyprstream_core.errors import ConfigError, HyprstreamError, InternalError
 from hyprstream_core.interfaces.command import Command
-from hyprstream_core.plugins import PACKAGES, Plugins, installed, load
+from hyprstream_core.plugins import PACKAGES, Plugins, how_to_get, installed, is_interrupt, load
 
-INTERRUPTED = 130
+LISTS_PLUGINS = "plugins"
+"""The verb that works whatever is wrong with a plugin, since it says what."""
+
+
+class NoSuchVerb(click.UsageError):
+    """A verb that no plugin provides, with what to do about it."""
+
+    def __init__(self, message: str, remedy: str, ctx: click.Context) -> None:
+        super().__init__(message, ctx)
+        self.remedy = remedy
 
 
 class Verbs(click.Group):
@@ -48,9 +59,15 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As in click, but an unknown verb says what is close to it or what to install."""
+        context: Context = ctx.obj
         if args and args[0] not in _records(ctx) and not args[0].startswith("-"):
-            raise click.UsageError(_unknown(args[0], list(_records(ctx))), ctx)
-        return super().resolve_command(ctx, args)
+            raise _no_such_verb(args[0], ctx)
+        if args and args[0] != LISTS_PLUGINS:
+            context.plugins.check_strict()
+        context.provider = context.plugins.of_verb(args[0]) if args else None
+        found = super().resolve_command(ctx, args)
+        interruptible()
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of verbs, from the records alone."""
@@ -72,11 +89,13 @@ def _records_for_help(ctx: click.Context) -> dict[str, Command]:
         return {record.name: record for record in Plugins(builtin).commands()}
 
 
-def _unknown(verb: str, known: Sequence[str]) -> str:
-    if package := PACKAGES.get(verb):
-        return f"verb {verb!r} needs a plugin that is not installed or not loaded: pip install {package}"
-    close = difflib.get_close_matches(verb, known, n=3)
-    return f"no verb {verb!r}; " + (f"did you mean: {', '.join(close)}?" if close else "see: hyprstream --help")
+def _no_such_verb(verb: str, ctx: click.Context) -> NoSuchVerb:
+    context: Context = ctx.obj
+    if remedy := how_to_get(verb, context.plugins.states):
+        return NoSuchVerb(f"verb {verb!r} comes with {PACKAGES[verb]} and is not there", remedy, ctx)
+    close = difflib.get_close_matches(verb, list(_records(ctx)), n=3)
+    hint = f"; did you mean: {', '.join(close)}?" if close else ""
+    return NoSuchVerb(f"no verb {verb!r}{hint}", "see: hyprstream --help", ctx)
 
 
 @click.group(
@@ -97,10 +116,9 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     context = Context(env)
     try:
         result: Any = cli.main(list(arguments), "hyprstream", standalone_mode=False, obj=context)
-    except HyprstreamError as error:
-        _trace_when_debugging(context)
-        emit_error(error, as_json=as_json, env=env)
-        return 1
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.UsageError as error:
         _report_usage(error, as_json=as_json, env=env)
         return 2
@@ -113,26 +131,38 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         silence_stdout()
         return 1
     except Exception as error:
+        if is_interrupt(error):
+            return INTERRUPTED
         _trace_when_debugging(context)
-        emit_error(_defect(error), as_json=as_json, env=env)
-        return 1
+        known = error if isinstance(error, HyprstreamError) else _defect(error, context)
+        emit_error(known, as_json=as_json, env=env)
+        return 2 if _is_usage(known) else 1
     return result if isinstance(result, int) else 0
+
+
+def _is_usage(error: HyprstreamError) -> bool:
+    """Whether a value on the command line is what is wrong, rather than one of the file or the environment."""
+    return str(error.details.get("origin", "")).startswith("flag ")
 
 
 def _report_usage(error: click.UsageError, *, as_json: bool, env: Mapping[str, str]) -> None:
     verb = error.ctx.command_path if error.ctx else "hyprstream"
-    emit_error(
-        HyprstreamError(error.format_message(), code="usage", remedy=f"see: {verb} --help"), as_json=as_json, env=env
-    )
+    remedy = error.remedy if isinstance(error, NoSuchVerb) else f"see: {verb} --help"
+    emit_error(HyprstreamError(error.format_message(), code="usage", remedy=remedy), as_json=as_json, env=env)
 
 
-def _defect(error: Exception) -> InternalError:
+def _defect(error: Exception, context: Context) -> InternalError:
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return InternalError(f"{error.strerror}{where}", code="os.failed")
+    what = f"{type(error).__name__}: {error}"
+    evidence = "with the output of the same command under HYPRSTREAM_LOG=debug"
+    plugin = context.provider
+    if plugin is None or plugin.builtin:
+        return InternalError(f"a defect in hyprstream: {what}", remedy=f"please report it {evidence}")
     return InternalError(
-        f"a defect in hyprstream: {type(error).__name__}: {error}",
-        remedy="please report it with the output of the same command under HYPRSTREAM_LOG=debug",
+        f"a defect in {plugin.origin}, whose plugin {plugin.name!r} provides this verb: {what}",
+        remedy=f"please report it to the authors of {plugin.distribution} {evidence}",
     )
 
 
@@ -144,10 +174,16 @@ def _trace_when_debugging(context: Context) -> None:
 
 
 def main() -> None:
-    """Entry point of the ``hyprstream`` program."""
+    """Run this process's command line and end with its exit code."""
     code = run(sys.argv[1:], os.environ)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is done: an interrupt must not turn it into a failure
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         silence_stdout()
+    except OSError as error:
+        silence_stdout()
+        if code == 0:
+            emit_error(not_written("the output", error), as_json="--json" in sys.argv, env=os.environ)
+            code = 1
     sys.exit(code)

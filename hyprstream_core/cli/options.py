@@ -45,7 +45,7 @@ def _toml_value(text: str) -> Any:
     """``text`` read as a TOML value; what is none is a string."""
     try:
         table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # tomllib's own, or more digits or brackets than Python takes
         return text
     return table["value"] if set(table) == {"value"} else text
 

@@ -6,6 +6,7 @@ terminal unescaped.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -31,9 +32,30 @@ def has_colour(stream: TextIO, env: Mapping[str, str]) -> bool:
     return stream.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
 
 
-def emit_json(data: Any) -> None:
-    """Write ``data`` as one JSON document to stdout."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+def write(text: str, what: str = "the output") -> None:
+    """Write ``text`` to stdout, at once.
+
+    Raises:
+        HyprstreamError: it cannot be written (a full disk); says ``what`` is lost.
+    """
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:  # whoever reads has read enough
+        raise
+    except OSError as error:
+        raise not_written(what, error) from None
+
+
+def not_written(what: str, error: OSError) -> HyprstreamError:
+    """The error for ``what`` stdout did not take."""
+    return HyprstreamError(
+        f"cannot write {what}: {error.strerror}", remedy="look at where standard output goes", code="os.failed"
+    )
+
+
+def emit_json(data: Any, what: str = "the output") -> None:
+    """Write ``data`` as one JSON document to stdout; ``what`` it is, for when that fails."""
+    write(f"{json.dumps(data, indent=2, ensure_ascii=False, default=str)}\n", what)
 
 
 def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -42,7 +64,7 @@ def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
     for row in cells:
         padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True)]
-        click.echo("  ".join([*padded, row[-1]]).rstrip())
+        write("  ".join([*padded, row[-1]]).rstrip() + "\n")
 
 
 def emit_fields(fields: Mapping[str, object]) -> None:
@@ -50,20 +72,18 @@ def emit_fields(fields: Mapping[str, object]) -> None:
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         if value not in ("", None):
-            click.echo(f"{name.ljust(width)}  {printable(str(value))}")
+            write(f"{name.ljust(width)}  {printable(str(value))}\n")
 
 
 def emit_error(error: HyprstreamError, *, as_json: bool, env: Mapping[str, str]) -> None:
     """Write ``error`` to stderr: message and remedy, or one JSON object on one line."""
     if as_json:
-        click.echo(json.dumps({"error": error.to_record()}, ensure_ascii=False, default=str), err=True)
-        return
-    prefix = "error:"
-    if has_colour(sys.stderr, env):
-        prefix = click.style(prefix, fg="red", bold=True)
-    click.echo(f"{prefix} {printable(error.message)}", err=True)
-    if error.remedy:
-        click.echo(f"  {printable(error.remedy)}", err=True)
+        text = json.dumps({"error": error.to_record()}, ensure_ascii=False, default=str)
+    else:
+        prefix = click.style("error:", fg="red", bold=True) if has_colour(sys.stderr, env) else "error:"
+        text = f"{prefix} {printable(error.message)}" + (f"\n  {printable(error.remedy)}" if error.remedy else "")
+    with contextlib.suppress(OSError):  # nobody reads stderr; the exit code still says it
+        click.echo(text, err=True)
 
 
 def emit_note(text: str) -> None:

@@ -27,17 +27,17 @@ CONNECT_TIMEOUT = 1.0
 async def open_front(
     context: Context, configuration: Configuration, reference: str
 ) -> AsyncIterator[tuple[Front, str]]:
-    """A front that can answer for ``reference``, and where: "by the server" or "in this process".
+    """A front that can answer for ``reference``, and where: "server" or "process".
 
     A server is used when it runs, has the same store, and no engine setting was given as a flag.
     """
     settings = configuration.settings
     async with AsyncExitStack() as stack:
-        services, place = None, "by the server"
+        services, place = None, "server"
         if not _wants_own_engine(configuration):
             services = await _of_server(stack, settings, reference)
         if services is None:
-            services, place = await _in_process(stack, context, settings), "in this process"
+            services, place = await _in_process(stack, context, settings), "process"
         registry, inference = services
         front = Front(registry, inference, context.plugins.response_formats(), settings.limits, load)
         yield await stack.enter_async_context(front), place
@@ -77,7 +77,7 @@ async def _in_process(stack: AsyncExitStack, context: Context, settings: Setting
 async def _start(stack: AsyncExitStack, context: Context, settings: Settings, name: str) -> Any:
     records = {record.name: record for record in context.plugins.services()}
     if name not in records:
-        raise missing(f"service {name!r}", name, sorted(records))
+        raise missing(f"service {name!r}", name, sorted(records), context.plugins.states)
     service = load(records[name].load).create(service_config(settings))
     await service.start()
     stack.push_async_callback(service.stop)

@@ -106,9 +106,17 @@ class Answer(AsyncIterator[Delta]):
 
     @property
     def timing(self) -> Timing:
-        """When it was submitted, when the first token came, when it ended."""
-        firsts = [choice.first_token for choice in self._choices if choice.first_token is not None]
-        return Timing(self._submitted, min(firsts, default=None), self._finished)
+        """When it was submitted, when the first and the last token came, when it ended."""
+        begun = [choice for choice in self._choices if choice.first_token is not None]
+        return Timing(
+            submitted=self._submitted,
+            first_token=min((c.first_token for c in begun if c.first_token is not None), default=None),
+            finished=self._finished,
+            last_token=max((c.last_token for c in begun if c.last_token is not None), default=None),
+            num_tokens=sum(choice.num_tokens for choice in begun),
+            num_first=sum(choice.num_first for choice in begun),
+            num_chunks=sum(choice.num_chunks for choice in begun),
+        )
 
     async def aclose(self) -> None:
         """Cancel what still runs, closing the inference iterators. May be called twice."""

@@ -25,7 +25,8 @@ from hyprstream_core.text.stop import StopStrings
 
 
 class ChoiceStream:
-    """Generates one choice. ``num_tokens`` and ``num_reasoning`` count what was used up to now."""
+    """Generates one choice. ``num_tokens`` and ``num_reasoning`` count what was used up to now, ``num_chunks``
+    those that held tokens, ``num_first`` the tokens of the first of them."""
 
     def __init__(
         self,
@@ -41,6 +42,9 @@ class ChoiceStream:
         self.num_reasoning = 0
         self.cached_tokens = 0
         self.first_token: float | None = None
+        self.last_token: float | None = None
+        self.num_chunks = 0
+        self.num_first = 0
         self._detokeniser = detokeniser
         self._stops = stops
         self._parser = parser
@@ -64,8 +68,6 @@ class ChoiceStream:
     def _delta(self, chunk: TokenChunk) -> Delta:
         if chunk.finish_reason == "cancelled":
             raise Cancelled("the inference service cancelled the request")
-        if chunk.token_ids and self.first_token is None:
-            self.first_token = time.monotonic()
         self.cached_tokens = max(self.cached_tokens, chunk.cached_tokens)
         events: list[ResponseEvent] = []
         used = 0
@@ -75,6 +77,7 @@ class ChoiceStream:
             events += self._parser.feed(self._text(token))
             if self._stops.matched is not None:
                 break
+        self._clock(used)
         reason = self._reason(chunk)
         if reason is not None:
             events += self._ending()
@@ -82,6 +85,15 @@ class ChoiceStream:
         if reason == "stop" and self._has_calls:
             reason = "tool_calls"
         return _joined(self.index, events, chunk.token_ids[:used], reason)
+
+    def _clock(self, used: int) -> None:
+        """Note when ``used`` tokens of one chunk came."""
+        if not used:
+            return
+        self.last_token = time.monotonic()
+        self.num_chunks += 1
+        if self.first_token is None:
+            self.first_token, self.num_first = self.last_token, used
 
     def _count(self) -> None:
         self.num_tokens += 1

@@ -9,6 +9,9 @@ from typing import Any, Literal
 ToolChoice = Literal["auto", "none"]
 FinishReason = Literal["stop", "length", "tool_calls"]
 
+BURST_SECONDS = 0.05
+"""Tokens that all arrive within this time were not computed in it: somebody had collected them."""
+
 
 @dataclass(frozen=True)
 class ChatPrompt:
@@ -129,8 +132,29 @@ class Usage:
 
 @dataclass(frozen=True)
 class Timing:
-    """When things happened, in seconds of the monotonic clock; None: not yet."""
+    """When things happened, in seconds of the monotonic clock; None: not yet.
+
+    ``num_tokens`` came in ``num_chunks``, ``num_first`` of them in each choice's first one.
+    """
 
     submitted: float | None
     first_token: float | None
     finished: float | None
+    last_token: float | None = None
+    num_tokens: int = 0
+    num_first: int = 0
+    num_chunks: int = 0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The speed of decoding, between the first token and the last; None: there are no tokens.
+
+        Tokens that come in one burst say nothing about it: then it is all of them over the whole time.
+        """
+        if self.submitted is None or self.first_token is None or self.last_token is None:
+            return None
+        decoding = self.last_token - self.first_token
+        if self.num_chunks >= 2 and decoding >= BURST_SECONDS:
+            return (self.num_tokens - self.num_first) / decoding
+        whole = self.last_token - self.submitted
+        return self.num_tokens / whole if whole > 0 else None

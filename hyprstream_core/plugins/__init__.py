@@ -13,7 +13,9 @@ from hyprstream_core.plugins.discovery import (
     GROUP,
     PACKAGES,
     Candidate,
+    how_to_get,
     installed,
+    is_interrupt,
     load,
     missing,
 )
@@ -28,7 +30,9 @@ __all__ = [
     "PluginState",
     "Plugins",
     "discover",
+    "how_to_get",
     "installed",
+    "is_interrupt",
     "load",
     "missing",
 ]

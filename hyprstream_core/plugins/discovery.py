@@ -6,25 +6,19 @@ import importlib
 import importlib.metadata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hyprstream_core.errors import PluginError, PluginMissing
+
+if TYPE_CHECKING:
+    from hyprstream_core.plugins.loaded import PluginState
 
 GROUP = "hyprstream.plugins"
 BUILTIN = "hyprstream_core.builtin"
 BUILTIN_DISTRIBUTION = "hyprstream"
 
-PACKAGES = {
-    "Qwen": "hyprstream-qwen",
-    "Llama": "hyprstream-llama",
-    "Gemma": "hyprstream-gemma",
-    "Mistral": "hyprstream-mistral",
-    "cuda": "hyprstream-cuda",
-    "rocm": "hyprstream-rocm",
-    "demo": "hyprstream-demo",
-    "server": "hyprstream-api",
-}
-"""First letters of what is missing → the distribution that provides it."""
+PACKAGES = {"Qwen3ForCausalLM": "hyprstream-qwen", "demo": "hyprstream-demo", "server": "hyprstream-api"}
+"""What may be missing → the distribution that provides it. Only distributions that exist."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +69,37 @@ def load(path: str) -> Any:
         for part in attribute.split("."):
             value = getattr(value, part)
     except (Exception, SystemExit) as error:  # the code of others may raise whatever it likes
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
         raise PluginError(f"cannot load {path!r}: {type(error).__name__}: {error}") from error
     return value
 
 
-def missing(what: str, name: str, known: Iterable[str]) -> PluginMissing:
-    """The error for something that no installed plugin provides."""
-    package = next((dist for prefix, dist in PACKAGES.items() if name.startswith(prefix)), None)
-    remedy = f"pip install {package}" if package else "install the plugin that provides it; see: hyprstream plugins"
+def is_interrupt(error: BaseException) -> bool:
+    """Whether ``error`` is ctrl-C, or what became of it: Python before 3.12 wraps it in a RuntimeError when it
+    strikes while a class is made, and a plugin may do the like."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, KeyboardInterrupt):
+            return True
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def missing(what: str, name: str, known: Iterable[str], states: Iterable[PluginState] = ()) -> PluginMissing:
+    """The error for something that no plugin provides; ``states`` are those of the plugins of this process."""
+    remedy = how_to_get(name, states) or "use what is available, or install a plugin that provides it"
     return PluginMissing(
-        f"{what} needs a plugin that is not installed; available: {', '.join(known) or 'none'}", remedy=remedy
+        f"no installed plugin provides {what}; available: {', '.join(known) or 'nothing'}", remedy=remedy
     )
+
+
+def how_to_get(name: str, states: Iterable[PluginState]) -> str | None:
+    """What to do for the part ``name`` of one of our distributions: mend the plugin that is there, or install it."""
+    package = PACKAGES.get(name)
+    ours = [state for state in states if state.distribution.lower().replace("_", "-") == package]
+    if broken := next((state for state in ours if state.state != "ok"), None):
+        return f"{package} is installed, but {broken.problem}; see: hyprstream plugins"
+    return f"pip install {package}" if package and not ours else None

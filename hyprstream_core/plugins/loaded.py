@@ -22,7 +22,7 @@ from hyprstream_core.interfaces.service import Service
 from hyprstream_core.interfaces.settings import Settings
 from hyprstream_core.interfaces.storage import StorageFilter, WorktreeDriver
 from hyprstream_core.interfaces.transport import GitTransport, RpcTransport
-from hyprstream_core.plugins.discovery import Candidate, installed, missing
+from hyprstream_core.plugins.discovery import Candidate, installed, is_interrupt, missing
 from hyprstream_core.plugins.rules import MAX_RECORDS, RECORDS, check_records
 from hyprstream_core.telemetry import Event, logger
 
@@ -47,8 +47,13 @@ class PluginState:
 
     def fail(self, reason: str) -> None:
         """Take this plugin out of use."""
-        self.state, self.reason = "failed", reason
+        self.state, self.reason = "failed", " ".join(reason.split())
         self.functions = {}
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it, for messages; one line."""
+        return f"its plugin {self.name!r} is {self.state}: {self.reason}"
 
     @property
     def origin(self) -> str:
@@ -60,11 +65,7 @@ class Plugins:
     """The loaded plugins and everything they yield. Made once per process and passed around."""
 
     def __init__(self, candidates: Iterable[Candidate], settings: PluginSettings | None = None) -> None:
-        """Load ``candidates``; a bad one becomes a state, not an exception.
-
-        Raises:
-            PluginError: ``plugins.strict`` is set and a plugin is not ok.
-        """
+        """Load ``candidates``; a bad one becomes a state, not an exception."""
         self._settings = settings or PluginSettings()
         self._manager = pluggy.PluginManager("hyprstream")
         self._manager.add_hookspecs(hookspecs)
@@ -76,10 +77,21 @@ class Plugins:
             for rivals in taken.values():
                 self._admit(rivals)
             self._ask()
-        if self._settings.strict and (bad := [s for s in self.states if s.state in ("failed", "incompatible")]):
+
+    def check_strict(self) -> None:
+        """Insist on every plugin, when the settings do.
+
+        Raises:
+            PluginError: ``plugins.strict`` is set and a plugin failed or is incompatible.
+        """
+        bad = [s for s in self.states if s.state in ("failed", "incompatible")]
+        if self._settings.strict and bad:
+            lines = [f"  {s.origin}: {s.problem}" for s in bad]
             raise PluginError(
-                "; ".join(f"plugin {s.name!r} ({s.origin}) is {s.state}: {s.reason}" for s in bad),
-                remedy="mend or uninstall it, or unset plugins.strict",
+                "\n".join(
+                    [f"plugins.strict is set, and not all plugins work: {len(bad)} of {len(self.states)}", *lines]
+                ),
+                remedy="mend or uninstall what does not work, or unset plugins.strict; see: hyprstream plugins",
             )
 
     def _admit(self, rivals: list[Candidate]) -> None:
@@ -104,7 +116,7 @@ class Plugins:
         try:
             self._register(candidate.find(), state)
         except (Exception, SystemExit) as error:  # a plugin's SystemExit must not end the program
-            state.fail(_describe(error))
+            state.fail(_reason(error))
         return state
 
     def _blocked(self, candidate: Candidate) -> str:
@@ -139,12 +151,14 @@ class Plugins:
                 found = [(hook, _collect(function)) for hook, function in state.functions.items() if hook in RECORDS]
                 answers += [(state, hook, records, check_records(hook, records)) for hook, records in found]
             except (Exception, SystemExit) as error:
-                state.fail(_describe(error))
+                state.fail(_reason(error))
         _settle([(state, hook, names) for state, hook, _, names in answers if state.state == "ok"])
         self._records: dict[str, list[Any]] = {hook: [] for hook in RECORDS}
+        self._verbs: dict[str, PluginState] = {}
         for state, hook, records, _ in answers:
             if state.state == "ok":
                 self._records[hook] += records
+                self._verbs |= {r.name: state for r in records if isinstance(r, Command)}
 
     def _all(self, hook: str, record_type: type[R]) -> list[R]:
         return [record for record in self._records[hook] if isinstance(record, record_type)]
@@ -185,6 +199,10 @@ class Plugins:
         """All command-line verbs."""
         return self._all("hyprstream_commands", Command)
 
+    def of_verb(self, name: str) -> PluginState | None:
+        """The plugin that provides the verb ``name``."""
+        return self._verbs.get(name)
+
     def settings(self) -> list[Settings]:
         """All configuration sections."""
         return self._all("hyprstream_settings", Settings)
@@ -200,7 +218,7 @@ class Plugins:
                 return architecture
         wanted = ", ".join(map(repr, hf_architectures)) or "none named in config.json"
         known = sorted(n for a in self.architectures() for n in a.hf_architectures)
-        raise missing(f"architecture {wanted}", hf_architectures[0] if hf_architectures else "", known)
+        raise missing(f"architecture {wanted}", hf_architectures[0] if hf_architectures else "", known, self.states)
 
     def observe(self, event: Event) -> None:
         """Tell every observer; an exception is logged."""
@@ -213,8 +231,14 @@ class Plugins:
 
 
 def discover(settings: PluginSettings | None = None) -> Plugins:
-    """Load every installed plugin that ``settings`` allows."""
-    return Plugins(installed(), settings)
+    """Load every installed plugin that ``settings`` allows.
+
+    Raises:
+        PluginError: ``plugins.strict`` is set and a plugin failed or is incompatible.
+    """
+    plugins = Plugins(installed(), settings)
+    plugins.check_strict()
+    return plugins
 
 
 def _with_known_arguments(implementation: pluggy.HookImpl) -> Callable[..., Any]:
@@ -244,5 +268,8 @@ def _settle(claims: list[tuple[PluginState, str, dict[str, Any]]]) -> None:
                     rival.fail(f"PluginConflict: {hook}: {name!r} is provided by several distributions: {origins}")
 
 
-def _describe(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """Why a plugin failed; ctrl-C while it was loaded is not its fault, and ends the program."""
+    if is_interrupt(error):
+        raise KeyboardInterrupt from error
     return f"{type(error).__name__}: {error}"

@@ -64,30 +64,29 @@ def private_directory(path: Path) -> None:
     Raises:
         Unavailable: it is a symbolic link, no directory, somebody else's, or open to others.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
     except OSError as error:
-        raise _unsafe(path, f"cannot be created: {error.strerror}") from None
+        if not os.path.lexists(path):
+            reason = error.strerror if path.parent.is_dir() else f"{path.parent} is no directory that can be made"
+            raise _unsafe(path, f"cannot be created: {reason}") from None
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise _unsafe(path, "is a symbolic link" if stat.S_ISLNK(found.st_mode) else "is not a directory")
     if found.st_uid != os.geteuid():
         raise _unsafe(path, f"belongs to user id {found.st_uid}, expected {os.geteuid()}")
     if mode := stat.S_IMODE(found.st_mode) & 0o077:
-        raise _unsafe(
-            path, f"is open to others (mode {stat.S_IMODE(found.st_mode):04o}, {mode:03o} too much)", "chmod 700"
-        )
+        raise _unsafe(path, f"is open to others (mode {stat.S_IMODE(found.st_mode):04o}, {mode:03o} too much)")
 
 
-def _unsafe(path: Path, why: str, remedy: str = "") -> Unavailable:
-    return Unavailable(
-        f"the runtime directory {path} {why}",
-        remedy=f"{remedy} {path}" if remedy else "remove it, or choose another runtime_dir",
-        code="rpc.unsafe_directory",
-    )
+def _unsafe(path: Path, why: str) -> Unavailable:
+    return _not_here(f"the runtime directory {path} {why}")
+
+
+def _not_here(message: str) -> Unavailable:
+    """What is wrong with a place. Nobody is told to delete it or to change its rights: it may be ``/tmp``."""
+    return Unavailable(message, remedy="choose another runtime_dir", code="rpc.unsafe_directory", param="runtime_dir")
 
 
 @dataclass(frozen=True)
@@ -109,9 +108,7 @@ class EndpointLock:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise Unavailable(
-                f"the lock {path} cannot be opened: {error.strerror}", remedy="remove it", code="rpc.unsafe_directory"
-            ) from None
+            raise _not_here(f"the lock {path} cannot be opened: {error.strerror}") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _clear(socket)
@@ -142,5 +139,5 @@ def _clear(socket: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise Unavailable(f"{socket} is in the way: it is no socket", remedy="remove it", code="rpc.unsafe_directory")
+        raise _not_here(f"{socket} is in the way: it is no socket")
     socket.unlink()

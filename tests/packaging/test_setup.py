@@ -126,7 +126,7 @@ def test_setup_refuses_an_interpreter_that_does_not_fit(bare, tmp_path):
 
 
 def test_the_installed_program_is_the_one_of_this_tree():
-    assert distribution("hyprstream").entry_points["hyprstream"].value == "hyprstream_core.cli.main:main"
+    assert distribution("hyprstream").entry_points["hyprstream"].value == "hyprstream_core.cli.entry:main"
     program = Path(sys.executable).with_name("hyprstream")
     run = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     assert run.stdout.startswith("hyprstream, version ")

@@ -1,6 +1,7 @@
 """Settings: precedence, origins, and refusals that say what would be right."""
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import pytest
@@ -80,21 +81,68 @@ def test_an_unknown_key_is_refused_with_its_source_and_what_is_close(given_sourc
 @pytest.mark.parametrize(
     ("given_sources", "texts"),
     [
-        (sources(env={"HYPRSTREAM_SERVER_PORT": "0"}), ["server.port", "env HYPRSTREAM_SERVER_PORT", "'0'", ">= 1"]),
-        (sources(env={"HYPRSTREAM_SERVER_PORT": "many"}), ["server.port", "'many'", "int"]),
-        (sources(file={"server": {"port": "80"}}), ["server.port", "file config.toml", "'80'", "int"]),
+        (
+            sources(env={"HYPRSTREAM_SERVER_PORT": "0"}),
+            ["server.port", "env HYPRSTREAM_SERVER_PORT", "'0'"],
+        ),
+        (sources(env={"HYPRSTREAM_SERVER_PORT": "many"}), ["server.port", "'many'", "an integer from 1 to 65535"]),
+        (sources(file={"server": {"port": "80"}}), ["server.port", "file config.toml", "'80'", "integer"]),
         (sources(file={"server": 3}), ["server"]),
         (sources(env={"HYPRSTREAM_LOG": "loud"}), ["log.level", "'loud'", "'debug', 'info', 'warning', 'error'"]),
         (sources(flags={"engine.dtype": ("--dtype", "int3")}), ["flag --dtype", "'float32', 'bfloat16', 'float16'"]),
         (sources(file={"models_dir": 3}), ["models_dir", "3", "path"]),
         (sources(env={"HYPRSTREAM_MODELS_DIR": ""}), ["models_dir", "''", "path"]),
-        (sources(file={"clone": {"timeout": float("nan")}}), ["clone.timeout"]),
+        (sources(file={"clone": {"timeout": float("nan")}}), ["clone.timeout", "a number above 0, at most 86400"]),
+        (sources(file={"server": {"workers": True}}), ["got True", "an integer from 1 to 64"]),
+        (sources(file={"engine": {"kv_memory": -1}}), ["got -1", "an integer from 0 up"]),
+        (sources(file={"server": {"port": 10**5000}}), ["an integer from 1 to 65535"]),
+        (sources(file={"plugins": {"disable": "demo"}}), ["plugins.disable", "got 'demo'", "a list of text"]),
+        (sources(env={"HYPRSTREAM_PLUGINS": "[1]"}), ["plugins.allow", "got [1]", "a list of text"]),
+        (sources(env={"HYPRSTREAM_PLUGINS": "[a"}), ["plugins.allow", "got '[a'", "a list of text"]),
+        (sources(env={"HYPRSTREAM_STRICT_PLUGINS": "maybe"}), ["got 'maybe'", "true or false"]),
     ],
 )
 def test_a_bad_value_is_refused_with_key_source_and_what_is_allowed(given_sources, texts):
     with pytest.raises(ConfigError) as caught:
         resolve(given_sources, {})
     assert all(text in str(caught.value) for text in texts), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given_sources", "remedy"),
+    [
+        (sources(flags={"server.port": ("--port", 99999)}), "correct --port"),
+        (sources(env={"HYPRSTREAM_SERVER_PORT": "99999"}), "correct or unset HYPRSTREAM_SERVER_PORT"),
+        (sources(file={"server": {"port": 99999}}), "edit config.toml"),
+        (sources(flags={"models_dir": ("--models-dir", "")}), "correct --models-dir"),
+        (sources(env={"HYPRSTREAM_MODELS_DIR": ""}), "correct or unset HYPRSTREAM_MODELS_DIR"),
+        (sources(env={"HYPRSTREAM_MODELS_DIR": "~nobody-here/x"}), "correct or unset HYPRSTREAM_MODELS_DIR"),
+    ],
+)
+def test_the_remedy_is_where_the_value_comes_from(given_sources, remedy):
+    with pytest.raises(ConfigError) as caught:
+        resolve(given_sources, {})
+    assert (caught.value.error_code, caught.value.remedy) == ("config.bad_value", remedy)
+
+
+def test_the_message_is_ours():
+    with pytest.raises(ConfigError) as caught:
+        resolve(sources(flags={"server.port": ("--port", 99999)}), {})
+    assert caught.value.message == "server.port from flag --port: got 99999, expected an integer from 1 to 65535"
+
+
+@pytest.mark.parametrize("key", config.keys_of(Settings), ids=lambda k: k.name)
+def test_what_is_expected_of_every_key_is_said_in_words(key):
+    assert config.expected(key.type).startswith(
+        ("an integer", "a number", "text", "true or", "a path", "a list", "one of")
+    )
+
+
+def test_bounds_of_a_plugins_own_settings_are_said_too():
+    hint = Annotated[str | None, msgspec.Meta(min_length=1, max_length=8)]
+    assert config.expected(hint) == "text of at least 1 characters, of at most 8 characters"
+    assert config.expected(int | str) == "an integer or text"
+    assert config.expected(Annotated[float, msgspec.Meta(lt=1)]) == "a number below 1"
 
 
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("0", False), ("false", False)])
@@ -106,6 +154,18 @@ def test_lists_in_the_environment_are_comma_separated():
     env = {"HYPRSTREAM_PLUGINS": "qwen, demo,", "HYPRSTREAM_DISABLE_PLUGINS": ""}
     settings = resolve(sources(env=env), {}).settings.plugins
     assert (settings.allow, settings.disable) == (("qwen", "demo"), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("demo", ("demo",)), ("demo, api", ("demo", "api")), ('["demo", "api"]', ("demo", "api")), ("[]", ()), ("", ())],
+)
+def test_a_list_in_a_flag_is_as_in_the_environment(text, names):
+    for given_sources in (
+        sources(flags={"plugins.disable": ("--set plugins.disable", text)}),
+        sources(env={"HYPRSTREAM_DISABLE_PLUGINS": text}),
+    ):
+        assert resolve(given_sources, {}).settings.plugins.disable == names
 
 
 def test_paths_follow_the_xdg_specification():

@@ -9,8 +9,8 @@ import textwrap
 import pytest
 
 from hyprstream_core.config import PluginSettings
-from hyprstream_core.errors import PluginError
-from hyprstream_core.plugins import Candidate, Plugins, installed, load
+from hyprstream_core.errors import PluginError, PluginMissing
+from hyprstream_core.plugins import PACKAGES, Candidate, Plugins, discover, installed, load, missing
 
 GOOD = """
     from hyprstream_core import hookimpl
@@ -219,9 +219,10 @@ def test_case_102_everything_broken_at_once_still_leaves_the_command_line(site):
 
 
 def command_line(site, *arguments, **env):
+    inherited = {k: v for k, v in os.environ.items() if k != "HYPRSTREAM_PLUGINS"}
     return subprocess.run(
         [sys.executable, "-m", "hyprstream_core.cli", *arguments],
-        env={**os.environ, "PYTHONPATH": str(site), **env},
+        env={**inherited, "PYTHONPATH": str(site), **env},
         capture_output=True,
         text=True,
         timeout=60,
@@ -284,7 +285,7 @@ def test_case_103_a_plugin_that_is_not_allowed_is_not_even_imported(site):
         assert module not in sys.modules
 
 
-def test_the_builtins_cannot_be_disabled():
+def test_the_builtins_cannot_be_left_out():
     plugins = Plugins(installed(), PluginSettings(allow=(), disable=("builtin",)))
     assert state_of(plugins, "builtin").state == "ok"
     assert {s.state for s in plugins.states if s.name != "builtin"} <= {"blocked"}
@@ -292,11 +293,92 @@ def test_the_builtins_cannot_be_disabled():
 
 def test_strict_turns_a_failed_plugin_into_an_error(site):
     install(site, "third-broken", "raise RuntimeError('at import')")
-    with pytest.raises(PluginError, match=r"'broken' \(third-broken 1\.0\) is failed: RuntimeError: at import"):
-        Plugins(installed(), PluginSettings(strict=True))
-    run = command_line(site, "list", HYPRSTREAM_STRICT_PLUGINS="1")
+    install(site, "third-other", "raise RuntimeError('two\\nlines')")
+    with pytest.raises(PluginError, match=r"third-broken 1\.0: its plugin 'broken' is failed: RuntimeError: at import"):
+        discover(PluginSettings(strict=True))
+    for verb in (["list"], ["version"], ["config", "show"]):
+        run = command_line(site, *verb, HYPRSTREAM_STRICT_PLUGINS="1")
+        assert run.returncode == 1
+        first, *problems, remedy = run.stderr.splitlines()
+        assert first.startswith("error: plugins.strict is set, and not all plugins work: 2 of ")
+        assert [problem.split()[0] for problem in problems] == ["third-broken", "third-other"]
+        assert "hyprstream plugins" in remedy
+
+
+def test_strict_still_lists_the_plugins_and_the_verbs(site):
+    install(site, "third-broken", "raise RuntimeError('at import')")
+    run = command_line(site, "plugins", "--json", HYPRSTREAM_STRICT_PLUGINS="1")
+    assert run.returncode == 0, run.stderr
+    assert {p["name"]: p["state"] for p in json.loads(run.stdout)}["broken"] == "failed"
+    assert command_line(site, "--help", HYPRSTREAM_STRICT_PLUGINS="1").returncode == 0
+
+
+def test_a_rival_for_the_name_of_our_plugin_is_not_answered_with_its_installation(site):
+    good(site, "third-rival", "hello", plugin="api")
+    run = command_line(site, "server")
+    assert run.returncode == 2
+    assert "pip install" not in run.stderr
+    assert "hyprstream-api is installed, but its plugin 'api' is failed" in run.stderr
+    assert "third-rival 1.0" in run.stderr
+    assert "see: hyprstream plugins" in run.stderr
+
+
+def test_a_family_whose_plugin_is_blocked_is_not_to_be_installed():
+    plugins = Plugins(installed(), PluginSettings(disable=("qwen",)))
+    with pytest.raises(PluginMissing) as caught:
+        plugins.architecture_for(["Qwen3ForCausalLM"])
+    assert "its plugin 'qwen' is blocked: in plugins.disable" in caught.value.remedy
+
+
+def test_pip_is_advised_for_distributions_of_this_repository_alone():
+    assert set(PACKAGES.values()) <= {"hyprstream-qwen", "hyprstream-demo", "hyprstream-api"}
+    error = missing("device 'cuda'", "cuda", ["cpu"])
+    assert error.message == "no installed plugin provides device 'cuda'; available: cpu"
+    assert "pip" not in error.remedy
+
+
+def test_case_102_a_defect_in_the_verb_of_a_plugin_is_not_ours(site):
+    good(site, "third-fine", "hello")
+    body = textwrap.dedent(BODY).replace("click.echo", "raise ZeroDivisionError")
+    (site / "third_fine_body.py").write_text(body)
+    run = command_line(site, "hello")
     assert run.returncode == 1
-    assert "third-broken" in run.stderr
+    assert run.stderr.startswith("error: a defect in third-fine 1.0, whose plugin 'fine' provides this verb: ZeroDiv")
+    assert "report it to the authors of third-fine" in run.stderr
+
+
+INTERRUPTED = {
+    "at import": "raise KeyboardInterrupt",
+    "while a class is made": """
+        class Field:
+            def __set_name__(self, owner, name):
+                raise KeyboardInterrupt
+
+        class Owner:
+            field = Field()
+        """,
+    "handled badly": "try: raise KeyboardInterrupt\nexcept BaseException: raise RuntimeError('something')",
+    "in a hook": broken("@hookimpl\ndef hyprstream_commands(): raise KeyboardInterrupt"),
+}
+
+
+@pytest.mark.parametrize("when", INTERRUPTED)
+def test_control_c_while_plugins_are_loaded_is_no_fault_of_theirs(site, when):
+    install(site, "third-slow", INTERRUPTED[when])
+    with pytest.raises(KeyboardInterrupt):
+        Plugins(installed())
+    run = command_line(site, "plugins")
+    assert run.returncode == 130
+    assert run.stderr.strip() == ""
+
+
+def test_control_c_while_a_verb_is_imported_ends_it_quietly(site):
+    good(site, "third-fine", "hello")
+    (site / "third_fine_body.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)"
+    )
+    run = command_line(site, "hello")
+    assert (run.returncode, run.stderr.strip()) == (130, "")
 
 
 def test_a_verb_of_a_plugin_runs_and_its_body_is_imported_only_then(site):

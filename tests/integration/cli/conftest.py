@@ -84,10 +84,10 @@ class CommandLine:
         assert run.returncode == 0, run.stderr
         return json.loads(run.stdout)
 
-    def error(self, *arguments, **options):
-        """The error that the verb prints with ``--json``; it must exit with 1."""
+    def error(self, *arguments, status=1, **options):
+        """The error that the verb prints with ``--json``; it must exit with ``status``."""
         run = self(*arguments, "--json", **options)
-        assert run.returncode == 1, (run.stdout, run.stderr)
+        assert run.returncode == status, (run.stdout, run.stderr)
         assert run.stdout == ""
         return json.loads(run.stderr)["error"]
 

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +37,9 @@ def test_json_holds_text_and_statistics(here, repository):
         *("model", "commit", "text", "reasoning", "finish_reason", "prompt_tokens", "cached_tokens"),
         *("generated_tokens", "tokens_per_second", "time_to_first_token", "served_by"),
     }
-    assert found["commit"] == commit(repository, "v1")
+    assert (found["model"], found["commit"]) == ("tiny:v1", commit(repository, "v1"))
+    assert here.json("infer", "tiny", "-p", "Hello", *FAST)["model"] == "tiny:trunk"
+    assert found["served_by"] == "process"
     assert (found["finish_reason"], found["generated_tokens"]) == ("length", 8)
     assert found["time_to_first_token"] > 0
     streamed = here("infer", "tiny:v1", "-p", "Hello", *FAST)
@@ -89,30 +92,50 @@ def test_stop_ends_the_answer_before_the_text(here):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind"),
+    ("arguments", "kind", "status"),
     [
-        (["--temperature", "-1"], "InvalidRequest"),
-        (["--temperature", "nan"], "InvalidRequest"),
-        (["--top-p", "1.5"], "InvalidRequest"),
-        (["--top-k", "-7"], "InvalidRequest"),
-        (["--repeat-penalty", "0"], "InvalidRequest"),
-        (["--max-tokens", "0"], "InvalidRequest"),
-        (["--max-tokens", "100000"], "ContextLengthExceeded"),
-        (["--stop", ""], "InvalidRequest"),
-        (["--dtype", "int3"], "ConfigError"),
-        (["--device", "abacus"], "PluginMissing"),
+        (["--temperature", "-1"], "InvalidRequest", 2),
+        (["--temperature", "nan"], "InvalidRequest", 2),
+        (["--top-p", "1.5"], "InvalidRequest", 2),
+        (["--top-k", "-7"], "InvalidRequest", 2),
+        (["--top-k", "-1"], "InvalidRequest", 2),
+        (["--repeat-penalty", "0"], "InvalidRequest", 2),
+        (["--max-tokens", "0"], "InvalidRequest", 2),
+        (["--max-tokens", "100000"], "ContextLengthExceeded", 1),
+        (["--stop", ""], "InvalidRequest", 2),
+        (["--seed", str(2**63)], "InvalidRequest", 2),
+        (["--dtype", "int3"], "ConfigError", 2),
+        (["--device", "abacus"], "PluginMissing", 1),
     ],
 )
-def test_a_value_that_cannot_be_honoured_is_refused(here, arguments, kind):
-    error = here.error("infer", "tiny", "-p", "x", *arguments)
+def test_a_value_that_cannot_be_honoured_is_refused(here, arguments, kind, status):
+    error = here.error("infer", "tiny", "-p", "x", *arguments, status=status)
     assert error["type"] == kind, error
+    if kind in ("InvalidRequest", "ContextLengthExceeded"):
+        assert error["param"] == arguments[0]
+
+
+def test_without_a_prompt_nothing_is_loaded(here):
+    for options in ({"stdin": ""}, {}):
+        given = [] if options else ["-p", ""]
+        assert here.error("infer", "tiny", *given, status=2, **options)["message"] == "the prompt is empty"
+
+
+def test_an_answer_that_cannot_be_written_says_so(cloned):
+    command = [sys.executable, "-m", "hyprstream_core.cli", "infer", "tiny", "--raw", "-p", "Hello", *FAST]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            command, env=cloned.environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=100
+        )
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: cannot write the answer: No space left on device")
 
 
 def test_dtype_and_device_are_honoured(here):
     exact = here.json("infer", "tiny", "--raw", "-p", "abc", "--max-tokens", "24")["text"]
     assert here.json("infer", "tiny", "--raw", "-p", "abc", "--max-tokens", "24", "--device", "cpu")["text"] == exact
     coarse = here.json("infer", "tiny", "--raw", "-p", "abc", "--max-tokens", "24", "--dtype", "bfloat16")
-    assert coarse["served_by"] == "in this process"
+    assert coarse["served_by"] == "process"
 
 
 def test_an_unknown_model_is_not_found(here):

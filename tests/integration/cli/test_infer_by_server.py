@@ -49,8 +49,9 @@ ASK = ["infer", "tiny:v1", "--raw", "-p", "a prompt of more than one block of to
 def test_a_running_server_answers_the_same_and_says_so(served):
     by_server = served.json(*ASK)
     here = served.json(*ASK, "--device", "auto")
-    assert (by_server["served_by"], here["served_by"]) == ("by the server", "in this process")
+    assert (by_server["served_by"], here["served_by"]) == ("server", "process")
     assert by_server["text"] == here["text"]
+    assert (by_server["model"], here["model"]) == ("tiny:v1", "tiny:v1")
     assert (by_server["cached_tokens"], here["cached_tokens"]) == (0, 0)
     assert served.json(*ASK)["cached_tokens"] >= 16
 
@@ -62,7 +63,7 @@ def test_errors_of_the_server_are_errors_here(served):
 def test_a_server_of_another_store_is_not_asked(served, tmp_path, repository):
     other = {"HYPRSTREAM_MODELS_DIR": str(tmp_path / "other")}
     assert served("clone", repository.as_uri(), "--name", "tiny", **other).returncode == 0
-    assert served.json(*ASK, **other)["served_by"] == "in this process"
+    assert served.json(*ASK, **other)["served_by"] == "process"
 
 
 def test_sockets_that_a_dead_server_left_do_not_matter(cloned):
@@ -72,4 +73,4 @@ def test_sockets_that_a_dead_server_left_do_not_matter(cloned):
         left = socket.socket(socket.AF_UNIX)
         left.bind(f"{folder}/{name}.sock")
         left.close()
-    assert cloned.json(*ASK)["served_by"] == "in this process"
+    assert cloned.json(*ASK)["served_by"] == "process"

@@ -86,6 +86,31 @@ def test_a_file_that_is_no_toml_is_named(tmp_path, content, message):
     assert str(path) in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [("plugins.allow", "qwen,nobody"), ("plugins.disable", "nobody")],
+)
+def test_a_plugin_that_is_not_installed_can_be_neither_allowed_nor_disabled(key, names):
+    error = show(options=["--set", f"{key}={names}"])
+    assert error["code"] == "config.bad_value"
+    assert f"{key} from flag --set {key}: got 'nobody', expected names of installed plugins: " in error["message"]
+    assert "builtin" in error["message"]
+
+
+def test_what_is_built_in_cannot_be_disabled():
+    error = show(HYPRSTREAM_DISABLE_PLUGINS="builtin")
+    assert error["code"] == "config.bad_value"
+    assert "got 'builtin', without which nothing works" in error["message"]
+    assert error["remedy"] == "correct or unset HYPRSTREAM_DISABLE_PLUGINS"
+
+
+def test_a_number_of_thousands_of_digits_is_no_defect(tmp_path):
+    file = tmp_path / "big.toml"
+    file.write_text(f"[server]\nport = {'9' * 5000}\n")
+    assert "is not TOML" in show(options=["--config", str(file)])["message"]
+    assert show(options=["--set", f"server.port={'9' * 5000}"])["code"] == "config.bad_value"
+
+
 def test_a_folder_as_file_is_an_error(tmp_path):
     assert "cannot be read" in show(HYPRSTREAM_CONFIG=str(tmp_path))["message"]
 
@@ -97,7 +122,10 @@ def test_a_folder_as_file_is_an_error(tmp_path):
         ("server.host=localhost", "server.host", "localhost"),
         ('server.host="0.0.0.0"', "server.host", "0.0.0.0"),
         ("clone.timeout=1.5", "clone.timeout", 1.5),
-        ("plugins.disable=['a', 'b']", "plugins.disable", ["a", "b"]),
+        ("plugins.disable=['api', 'demo']", "plugins.disable", ["api", "demo"]),
+        ("plugins.disable=api,demo", "plugins.disable", ["api", "demo"]),
+        ("plugins.disable=demo", "plugins.disable", ["demo"]),
+        ("plugins.disable=", "plugins.disable", []),
         ("models_dir=/a=b", "models_dir", "/a=b"),
     ],
 )
@@ -106,7 +134,10 @@ def test_set_reads_values_as_toml_and_else_as_text(assignment, key, value):
 
 
 def test_for_people_it_prints_a_table():
-    run = subprocess.run([*RUN, "config", "show", "--origin"], capture_output=True, text=True, timeout=60, check=True)
+    env = {k: v for k, v in os.environ.items() if k != "HYPRSTREAM_PLUGINS"}
+    run = subprocess.run(
+        [*RUN, "config", "show", "--origin"], env=env, capture_output=True, text=True, timeout=60, check=True
+    )
     head, *rows = run.stdout.splitlines()
     assert head.split() == ["KEY", "VALUE", "ORIGIN"]
     assert any(row.split() == ["server.port", "50051", "default"] for row in rows)

@@ -16,7 +16,7 @@ from hyprstream_core.errors import (
     Unavailable,
     UnsupportedModel,
 )
-from hyprstream_core.front import ChatPrompt, Delta, Front, Options, TextPrompts, ToolCall
+from hyprstream_core.front import ChatPrompt, Delta, Front, Options, TextPrompts, Timing, ToolCall
 from hyprstream_core.interfaces.inference import TokenChunk
 from hyprstream_core.interfaces.response import ResponseFormat
 from hyprstream_core.testing.fakes import TEMPLATE, ByteTokenizer, ScriptedInference, StaticRegistry, description
@@ -298,9 +298,30 @@ def test_times_are_recorded(directory):
             assert answer.timing == dataclasses.replace(answer.timing, submitted=None, first_token=None, finished=None)
             await answer.collect()
             timing = answer.timing
-            assert timing.submitted <= timing.first_token <= timing.finished
+            assert timing.submitted <= timing.first_token <= timing.last_token <= timing.finished
+            assert (timing.num_tokens, timing.num_first) == (answer.usage.completion_tokens, 1)
+            assert timing.num_chunks == timing.num_tokens
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    ("times", "tokens", "rate"),
+    [
+        ((0.0, 1.0, 3.0), (21, 1, 21), 10.0),
+        ((0.0, 1.0, 3.0), (21, 11, 2), 5.0),
+        ((0.0, 2.0, 2.001), (20, 1, 20), pytest.approx(10, rel=0.01)),
+        ((0.0, 2.0, 2.0), (20, 20, 1), 10.0),
+        ((0.0, 2.0, 2.0), (1, 1, 1), 0.5),
+        ((0.0, None, None), (0, 0, 0), None),
+        ((None, None, None), (0, 0, 0), None),
+        ((2.0, 2.0, 2.0), (1, 1, 1), None),
+    ],
+)
+def test_the_speed_is_that_of_decoding_unless_all_tokens_come_in_one_burst(times, tokens, rate):
+    submitted, first, last = times
+    num_tokens, num_first, num_chunks = tokens
+    assert Timing(submitted, first, last, last, num_tokens, num_first, num_chunks).tokens_per_second == rate
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers(directory):

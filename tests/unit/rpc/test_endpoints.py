@@ -83,12 +83,28 @@ def test_somebody_elses_directory_is_refused(home):
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701, 0o707])
-def test_a_directory_that_others_can_enter_is_refused_with_the_command_that_mends_it(home, mode):
+def test_a_directory_that_others_can_enter_is_refused(home, mode):
     (home / "open").mkdir()
     (home / "open").chmod(mode)
-    with pytest.raises(Unavailable, match=f"{mode:04o}") as caught:
+    with pytest.raises(Unavailable, match=f"{mode:04o}"):
         private_directory(home / "open")
-    assert caught.value.remedy == f"chmod 700 {home / 'open'}"
+
+
+def test_nobody_is_told_to_delete_or_open_what_is_not_ours(home):
+    (home / "file").touch()
+    (home / "lock.sock.lock").mkdir()
+    (home / "taken.sock").touch()
+    for attempt in (
+        lambda: private_directory(Path("/tmp")),
+        lambda: private_directory(home / "file"),
+        lambda: private_directory(home / "file/below"),
+        lambda: EndpointLock.acquire(home / "lock.sock"),
+        lambda: EndpointLock.acquire(home / "taken.sock"),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            attempt()
+        assert caught.value.remedy == "choose another runtime_dir"
+        assert caught.value.error_code == "rpc.unsafe_directory"
 
 
 def test_a_second_lock_names_the_holder_and_release_frees_it(home):
