@@ -20,6 +20,7 @@ import urllib3
 
 from hyprstream_core.errors import BadObject, RemoteError
 from hyprstream_core.interfaces.storage import ContentFilter, ContentSink, Pointer, RemoteSource
+from hyprstream_core.repo.network import network_error
 
 SNIFF = b"version https://git-lfs.github.com/spec/"
 MEDIA_TYPE = "application/vnd.git-lfs+json"
@@ -100,6 +101,7 @@ class Lfs(ContentFilter):
                 f"the remote has no store of large files; {len(pointers)} are missing, the first is {pointers[0].oid}",
                 code="lfs.missing",
                 remedy="git lfs fetch --all in the remote repository",
+                oid=pointers[0].oid,
             )
 
 
@@ -134,6 +136,7 @@ class _BatchClient:
         self._url = url._replace(netloc=self._origin[1]).geturl().rstrip("/") + "/objects/batch"
         self._auth = urllib3.make_headers(basic_auth=f"{url.username}:{url.password or ''}") if url.username else {}
         self._max_json = max_json
+        self._timeout = timeout
         self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=timeout, read=timeout), retries=_RETRIES)
 
     def fetch(self, pointers: Sequence[Pointer], write: Write) -> None:
@@ -141,16 +144,17 @@ class _BatchClient:
             for start in range(0, len(pointers), _BATCH):
                 self._fetch_batch(pointers[start : start + _BATCH], write)
         except urllib3.exceptions.HTTPError as error:
-            late = isinstance(getattr(error, "reason", error), urllib3.exceptions.TimeoutError)
-            raise RemoteError(
-                "the remote's store of large files did not answer in time"
-                if late
-                else f"the remote's store of large files failed: {type(error).__name__}",
-                code="remote.timeout" if late else "remote.failed",
-                remedy="try again; files that have arrived are kept",
-            ) from error
+            raise self._failure(error) from error
         finally:
             self._pool.clear()
+
+    def _failure(self, error: urllib3.exceptions.HTTPError) -> RemoteError:
+        """The remote may name another host for a file than its own: the pool of that connection knows."""
+        host = str(getattr(getattr(error, "pool", None), "host", "") or self._origin[1])
+        return network_error(error, host, self._timeout) or RemoteError(
+            f"the store of large files at {host} failed: {type(error).__name__}",
+            remedy="try again; files that have arrived are kept",
+        )
 
     def _fetch_batch(self, pointers: Sequence[Pointer], write: Write) -> None:
         offers = {o.oid: o for o in self._ask(pointers).objects}
@@ -199,7 +203,7 @@ class _BatchClient:
         response = self._pool.request("GET", action.href, headers=headers, preload_content=False)
         try:
             if response.status != 200:
-                raise _refused(response.status, f"large file {pointer.oid}")
+                raise _refused(response.status, f"large file {pointer.oid}", oid=pointer.oid)
             with write(pointer) as sink:  # which stops when more comes than was announced
                 for chunk in response.stream(_CHUNK, decode_content=False):
                     sink.write(chunk)
@@ -236,9 +240,11 @@ def _read(response: Any, maximum: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _refused(status: int, what: str) -> RemoteError:
+def _refused(status: int, what: str, **details: str) -> RemoteError:
     if status in (401, 403):
         return RemoteError("the remote's store of large files asks for credentials", code="remote.unauthorized")
     if status == 404:
-        return RemoteError(f"the remote does not have {what}", code="lfs.missing")
-    return RemoteError(f"the remote's store of large files answers {status} for {what}", remedy="try again later")
+        return RemoteError(f"the remote does not have {what}", code="lfs.missing", **details)
+    return RemoteError(
+        f"the remote's store of large files answers {status} for {what}", remedy="try again later", **details
+    )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 
 from hyprstream_core.cli.context import Context
+from hyprstream_core.cli.facts import model_facts
+from hyprstream_core.cli.interrupts import ignore_interrupts
 from hyprstream_core.cli.options import json_option
-from hyprstream_core.cli.output import emit_json
+from hyprstream_core.cli.output import emit_json, emit_note
 from hyprstream_core.cli.progress import transfer_progress
 
 
@@ -20,7 +22,8 @@ def clone(context: Context, url: str, name: str | None, branch: str | None, as_j
     """Fetch the model at URL with all its branches and tags, and check out one branch.
 
     Large files are fetched and verified before anything is visible. A clone that fails or is
-    interrupted leaves no model behind and can simply be repeated.
+    interrupted leaves no model behind and can simply be repeated; an interrupt in the last
+    moment, when the model is already becoming visible, comes too late and the clone succeeds.
 
     \b
     Examples:
@@ -32,8 +35,9 @@ def clone(context: Context, url: str, name: str | None, branch: str | None, as_j
 
     store = open_store(context.settings, context.plugins)
     with transfer_progress(context.env, quiet=as_json) as progress:
-        model = store.clone(url, name=name, branch=branch, progress=progress)
+        model = store.clone(url, name=name, branch=branch, progress=progress, publishing=ignore_interrupts)
     worktree = model.worktrees()[0]
+    problem = model_facts(context, worktree.path)["problem"]
     if as_json:
         emit_json(
             {
@@ -44,7 +48,10 @@ def clone(context: Context, url: str, name: str | None, branch: str | None, as_j
                 "commit": worktree.oid,
                 "path": worktree.path,
                 "driver": worktree.driver,
+                "problem": problem,
             }
         )
-    else:
-        click.echo(f"{worktree.id}  {worktree.oid[:12]}  {worktree.path}")
+        return
+    click.echo(f"{worktree.id}  {worktree.oid[:12]}  {worktree.path}")
+    if problem:
+        emit_note(f"warning: not a model hyprstream can serve: {problem}")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hyprstream_core.cli.context import Context
+from hyprstream_core.cli.facts import model_facts
 from hyprstream_core.cli.options import json_option
 from hyprstream_core.cli.output import emit_fields, emit_json, size
 from hyprstream_core.cli.progress import transfer_progress
-from hyprstream_core.errors import HyprstreamError
 
 if TYPE_CHECKING:
     from hyprstream_core.repo.records import Resolved
@@ -27,7 +27,7 @@ SHORTENED = 12
 @json_option
 @click.pass_obj
 def inspect(context: Context, reference: str, as_json: bool) -> None:
-    """Describe a model at a branch, tag or commit: architecture, size, context, files.
+    """Describe a model at a branch, tag or commit: architecture, size, context, worktrees, files.
 
     REF is a branch, a tag, or a full or short commit; without it the model's default branch.
 
@@ -43,7 +43,7 @@ def inspect(context: Context, reference: str, as_json: bool) -> None:
     resolved = store.resolve(reference)
     with transfer_progress(context.env, quiet=as_json) as progress:
         directory = store.snapshot(resolved, progress)
-    facts = {**_identity(resolved), **_model(context, directory), "files": _files(directory)}
+    facts = {**_identity(resolved), **model_facts(context, directory), "files": _files(directory)}
     if as_json:
         emit_json(facts)
     else:
@@ -61,37 +61,9 @@ def _identity(resolved: Resolved) -> dict[str, Any]:
         "url": model.url,
         "default_branch": model.default_branch,
         "branches": model.branches(),
+        "worktrees": {tree.branch: str(tree.path) for tree in model.worktrees()},
         "tags": model.tags(),
     }
-
-
-def _model(context: Context, directory: Path) -> dict[str, Any]:
-    """What config.json and the weight headers say; ``problem`` when they cannot be served, else None."""
-    from hyprstream_core.weights.index import open_index, read_json
-
-    limits = context.settings.limits
-    facts: dict[str, Any] = dict.fromkeys(
-        ("architectures", "plugin", "dtype", "context", "vocab_size", "parameters", "tensors", "problem")
-    )
-    try:
-        config = read_json(directory / "config.json", limits) if (directory / "config.json").is_file() else {}
-        names = config.get("architectures")
-        facts["architectures"] = [str(n) for n in names] if isinstance(names, list) else []
-        for fact, key in (("dtype", "dtype"), ("context", "max_position_embeddings"), ("vocab_size", "vocab_size")):
-            facts[fact] = config.get(key)
-        facts["dtype"] = facts["dtype"] or config.get("torch_dtype")
-        index = open_index(directory, limits)
-        entries = [entry for _, entry in index.tensors.values()]
-        facts["parameters"] = index.num_parameters
-        facts["tensors"] = {
-            "count": len(entries),
-            "bytes": index.num_bytes,
-            "dtypes": dict(sorted(Counter(e.dtype for e in entries).items())),
-        }
-        facts["plugin"] = context.plugins.architecture_for(facts["architectures"]).name
-    except HyprstreamError as error:
-        facts["problem"] = str(error)
-    return facts
 
 
 def _files(directory: Path) -> list[dict[str, Any]]:
@@ -106,22 +78,33 @@ def _for_people(facts: dict[str, Any]) -> dict[str, object]:
     tensors = facts["tensors"]
     return {
         "model": facts["name"],
-        "reference": f"{facts['ref'] or facts['commit'][:12]} ({facts['kind']})",
+        "reference": _reference(facts),
         "commit": facts["commit"],
         "uuid": facts["uuid"],
         "url": facts["url"],
         "architecture": ", ".join(facts["architectures"] or ()),
-        "plugin": facts["plugin"],
+        "family": facts["family"],
         "parameters": f"{facts['parameters']:,}" if facts["parameters"] else None,
         "tensors": tensors and f"{tensors['count']} in {size(tensors['bytes'])}, {', '.join(tensors['dtypes'])}",
         "dtype": facts["dtype"],
         "context": facts["context"],
         "vocabulary": facts["vocab_size"],
+        "worktrees": _shortened([f"{branch} ({path})" for branch, path in facts["worktrees"].items()]),
         "branches": _shortened([_mark(n, c) for n, c in sorted(facts["branches"].items())]),
         "tags": _shortened([_mark(n, c) for n, c in sorted(facts["tags"].items())]),
         "files": _shortened([f"{f['path']} ({size(f['size_bytes'])})" for f in facts["files"]]),
         "problem": facts["problem"],
     }
+
+
+def _reference(facts: Mapping[str, Any]) -> str:
+    """The reference as people name it: ``main (branch)``, ``x (branch, not checked out)``, ``v1 (tag)``."""
+    short = facts["ref"] or facts["commit"][:12]
+    for prefix in ("refs/heads/", "refs/remotes/origin/", "refs/tags/"):
+        short = short.removeprefix(prefix)
+    if facts["kind"] not in ("branch", "remote"):
+        return f"{short} ({facts['kind']})"
+    return f"{short} (branch)" if short in facts["worktrees"] else f"{short} (branch, not checked out)"
 
 
 def _mark(name: str, commit: str) -> str:

@@ -12,7 +12,9 @@ from hyprstream_core.cli.options import json_option
 from hyprstream_core.cli.output import age, emit_json, emit_note, emit_table, size
 
 if TYPE_CHECKING:
-    from hyprstream_core.repo.records import Worktree, WorktreeInfo
+    from hyprstream_core.repo.records import Model, Worktree, WorktreeInfo
+
+    Entry = tuple[Model, Worktree | None, WorktreeInfo | None]
 
 
 @click.command()
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def listing(context: Context, wide: bool, as_json: bool) -> None:
-    """List models: one line per branch that is checked out.
+    """List models: one line per branch that is checked out, and one for a model without any.
 
     SAVED are bytes that the branch shares with others on disk. Tags and commits can be used as
     MODEL:TAG and MODEL:COMMIT without being listed; see: hyprstream inspect.
@@ -34,36 +36,46 @@ def listing(context: Context, wide: bool, as_json: bool) -> None:
     from hyprstream_core.services.store import open_store
 
     store = open_store(context.settings, context.plugins)
-    found = [(tree, store.worktree_info(tree.model.name, tree.branch)) for tree in store.models()]
+    found: list[Entry] = []
+    for model in store.registered():
+        trees = model.worktrees()
+        found += [(model, tree, store.worktree_info(model.name, tree.branch)) for tree in trees]
+        found += [] if trees else [(model, None, None)]
     if as_json:
-        emit_json([_record(tree, info) for tree, info in found])
+        emit_json([_record(*entry) for entry in found])
     elif not found:
         emit_note(f"no models in {context.settings.models_dir}; fetch one: hyprstream clone URL")
     else:
         now = time.time()
         emit_table(
             ("MODEL", "COMMIT", "SIZE", "SAVED", "AGE", "DRIVER", *(("UUID", "FOLDER") if wide else ())),
-            [_row(tree, info, now, wide=wide) for tree, info in found],
+            [_row(*entry, now, wide=wide) for entry in found],
         )
 
 
-def _record(tree: Worktree, info: WorktreeInfo) -> dict[str, object]:
+def _record(model: Model, tree: Worktree | None, info: WorktreeInfo | None) -> dict[str, object]:
+    """One row; without a worktree everything of it is None, and the id is the model's name."""
     return {
-        "id": tree.id,
-        "name": tree.model.name,
-        "branch": tree.branch,
-        "commit": tree.oid,
-        "uuid": tree.model.uuid,
-        "url": tree.model.url,
-        "path": tree.path,
-        "driver": tree.driver,
-        "size_bytes": info.apparent_bytes,
-        "saved_bytes": info.saved_bytes,
-        "created_at": tree.created_at,
+        "id": tree.id if tree else model.name,
+        "name": model.name,
+        "branch": tree.branch if tree else None,
+        "commit": tree.oid if tree else None,
+        "uuid": model.uuid,
+        "url": model.url,
+        "path": tree.path if tree else None,
+        "driver": tree.driver if tree else None,
+        "size_bytes": info.apparent_bytes if info else None,
+        "saved_bytes": info.saved_bytes if info else None,
+        "created_at": tree.created_at if tree else model.created_at,
     }
 
 
-def _row(tree: Worktree, info: WorktreeInfo, now: float, *, wide: bool) -> tuple[object, ...]:
+def _row(
+    model: Model, tree: Worktree | None, info: WorktreeInfo | None, now: float, *, wide: bool
+) -> tuple[object, ...]:
+    if tree is None or info is None:
+        bare = (model.name, "no worktree", "-", "-", age(now - model.created_at), "-")
+        return (*bare, model.uuid, model.path) if wide else bare
     row = (
         tree.id,
         tree.oid[:12],
@@ -72,4 +84,4 @@ def _row(tree: Worktree, info: WorktreeInfo, now: float, *, wide: bool) -> tuple
         age(now - tree.created_at),
         tree.driver,
     )
-    return (*row, tree.model.uuid, tree.path) if wide else row
+    return (*row, model.uuid, tree.path) if wide else row

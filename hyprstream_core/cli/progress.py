@@ -13,6 +13,9 @@ from hyprstream_core.interfaces.storage import Progress
 PLAIN_INTERVAL = 5.0
 """Seconds between two lines of one phase, where there is no terminal."""
 
+PLAIN_DELAY = 1.0
+"""Seconds that a phase must last before anything of it is written, where there is no terminal."""
+
 COUNTED = frozenset(("check", "checkout"))
 """Phases that count files; the others count bytes."""
 
@@ -26,30 +29,47 @@ def transfer_progress(env: Mapping[str, str], *, quiet: bool) -> Iterator[Progre
         with _bars(env) as progress:
             yield progress
     else:
-        yield plain_lines(emit_note, time.monotonic)
+        plain = PlainLines(emit_note, time.monotonic)
+        yield plain
+        plain.end()
 
 
 def _silence(_phase: str, _done: int, _total: int | None) -> None:
     """Progress that nobody wants to see."""
 
 
-def plain_lines(write: Callable[[str], None], clock: Callable[[], float]) -> Progress:
-    """A line when a phase begins or ends, and every few seconds between."""
-    last: dict[str, float] = {}
-    ended: set[str] = set()
+class PlainLines:
+    """A line every few seconds for each phase that lasts, and one for its end; nothing for what is soon done."""
 
-    def progress(phase: str, done: int, total: int | None) -> None:
-        now = clock()
-        at_end = total is not None and done >= total
-        if phase in last and not (at_end and phase not in ended) and now - last[phase] < PLAIN_INTERVAL:
-            return
-        if phase in ended and at_end:
-            return
-        last[phase] = now
-        ended.update([phase] if at_end else [])
-        write(f"{phase}: {_amount(phase, done, total)}")
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._write, self._clock = write, clock
+        self._phase: str | None = None
+        self._began = self._written = 0.0
+        self._now = self._shown = ""
 
-    return progress
+    def __call__(self, phase: str, done: int, total: int | None) -> None:
+        """See :data:`~hyprstream_core.interfaces.storage.Progress`."""
+        now = self._clock()
+        if phase != self._phase:
+            self.end()
+            self._phase, self._began, self._written = phase, now, now - PLAIN_INTERVAL
+        self._now = f"{phase}: {_amount(phase, done, total)}"
+        if now - self._began < PLAIN_DELAY:
+            return
+        if now - self._written >= PLAIN_INTERVAL or (total is not None and done >= total):
+            self._show()
+            self._written = now
+
+    def end(self) -> None:
+        """The last phase is over: write its end, when something of it was written."""
+        if self._shown:
+            self._show()
+        self._now = self._shown = ""
+
+    def _show(self) -> None:
+        if self._now != self._shown:
+            self._write(self._now)
+        self._shown = self._now
 
 
 def _amount(phase: str, done: int, total: int | None) -> str:

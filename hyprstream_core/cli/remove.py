@@ -20,6 +20,8 @@ from hyprstream_core.errors import Cancelled, InvalidRequest
 def remove(context: Context, target: str, force: bool, as_json: bool) -> None:
     """Delete a model with all its branches; with :BRANCH only the files of that branch.
 
+    A model keeps at least one checked-out branch: the last one goes with the model.
+
     On a terminal it asks first; elsewhere it needs --force.
 
     \b

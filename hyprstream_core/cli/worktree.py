@@ -23,21 +23,30 @@ def worktree() -> None:
 
 
 @worktree.command()
-@click.argument("model")
-@click.argument("branch")
+@click.argument("model", metavar="MODEL[:BRANCH]")
+@click.argument("branch", required=False)
 @json_option
 @click.pass_obj
-def info(context: Context, model: str, branch: str, as_json: bool) -> None:
+def info(context: Context, model: str, branch: str | None, as_json: bool) -> None:
     """Measure the worktree of BRANCH of MODEL: folder, commit, driver, size, shared bytes.
+
+    The branch may also be written MODEL:BRANCH; without one it is the model's default branch.
 
     \b
     Examples:
       hyprstream worktree info chat main
+      hyprstream worktree info chat:main
       hyprstream worktree info qwen3-0.6b experiment --json
     """
+    from hyprstream_core.repo.refs import ModelRef
     from hyprstream_core.services.store import open_store
 
-    found = open_store(context.settings, context.plugins).worktree_info(model, branch)
+    reference = ModelRef.parse(model)
+    if branch is not None and reference.ref is not None:
+        raise click.UsageError(f"the branch is given twice: {model!r} and {branch!r}")
+    store = open_store(context.settings, context.plugins)
+    wanted = branch or reference.ref or store.model(reference.name).default_branch
+    found = store.worktree_info(reference.name, wanted.removeprefix("heads/"))
     if as_json:
         emit_json(dataclasses.asdict(found))
         return

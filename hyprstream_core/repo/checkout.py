@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from hyprstream_core.errors import InternalError
+from hyprstream_core.errors import BadObject, InternalError, RemoteError
 from hyprstream_core.interfaces.storage import Pointer, Progress
 from hyprstream_core.repo.content import Source, fetch_content, find_pointers
 from hyprstream_core.repo.durable import require_space, write_new
@@ -43,7 +44,8 @@ def check_out(
     """
     files = plan(git, git.tree_of(commit), space.limits)
     pointers = find_pointers(git, files, space.parts)
-    fetch_content(space, pointers, source, scratch, progress)
+    with _path_named(files, pointers):
+        fetch_content(space, pointers, source, scratch, progress)
     require_space(scratch, sum(f.size for f in files if f.oid not in pointers))
     target.mkdir()
     entries = []
@@ -59,6 +61,24 @@ def check_out(
         entries.append(IndexEntry.of(file.path, file.mode, file.oid, path.lstat()))
         progress("checkout", number, len(files))
     return entries
+
+
+@contextmanager
+def _path_named(files: list[PlannedFile], pointers: Mapping[str, tuple[str, Pointer]]) -> Iterator[None]:
+    """An error about a large object also names the file that it is for."""
+    try:
+        yield
+    except (BadObject, RemoteError) as error:
+        paths = (f.path for f in files if f.oid in pointers and pointers[f.oid][1].oid == error.details.get("oid"))
+        if (path := next(paths, None)) is None:
+            raise
+        raise type(error)(
+            f"{path!r}: {error.message}",
+            remedy=error.remedy,
+            code=error.error_code,
+            param=error.param,
+            **{**error.details, "path": path},
+        ) from error
 
 
 def _write_large(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -28,7 +28,13 @@ from hyprstream_core.repo.workspace import Workspace
 
 
 def clone(
-    space: Workspace, registry: Registry, url: RemoteUrl, name: str, branch: str | None, progress: Progress
+    space: Workspace,
+    registry: Registry,
+    url: RemoteUrl,
+    name: str,
+    branch: str | None,
+    progress: Progress,
+    publishing: Callable[[], None],
 ) -> Model:
     """See :meth:`hyprstream_core.repo.store.Store.clone`; ``name`` is normalised and was free a moment ago."""
     with space.stage() as stage, space.content_in_use():
@@ -37,8 +43,8 @@ def clone(
         create(repository, url=url.clean, lfs=space.layout.lfs)
         with open_git(repository) as git:
             with closing(connection.client):
-                fetched = fetch(connection, git, space.limits, progress)
-            chosen = _choose(fetched, branch)
+                fetched = fetch(connection, git, space.limits, progress, host=url.host, timeout=space.timeout)
+            chosen = _choose(fetched, name, branch)
             _verify(space, git, fetched, progress)
             _write_refs(git, fetched, chosen)
             files, admin = worktrees.build(
@@ -49,11 +55,18 @@ def clone(
         admin.rename(repository / "worktrees" / worktrees.admin_id(chosen))
         sync_tree(repository)
         record = Record(str(uuid.uuid4()), url.clean, fetched.default, time.time())
-        _publish(space, registry, name, record, stage, files, chosen)
+        _publish(space, registry, name, record, stage, files, chosen, publishing)
     return registry.get(name)
 
 
-def _choose(fetched: Fetched, branch: str | None) -> str:
+def _choose(fetched: Fetched, name: str, branch: str | None) -> str:
+    if branch in fetched.tags and branch not in fetched.heads:
+        raise RefError(
+            f"{branch!r} is a tag of the remote, expected a branch",
+            remedy=f"clone without it, which fetches all tags, and then use {name}:{branch}",
+            code="ref.unknown",
+            param="branch",
+        )
     if branch is not None and branch not in fetched.heads:
         raise RefError(
             f"the remote has no branch {branch!r}",
@@ -124,7 +137,14 @@ def _write_refs(git: GitDir, fetched: Fetched, chosen: str) -> None:
 
 
 def _publish(
-    space: Workspace, registry: Registry, name: str, record: Record, stage: Path, files: Path, branch: str
+    space: Workspace,
+    registry: Registry,
+    name: str,
+    record: Record,
+    stage: Path,
+    files: Path,
+    branch: str,
+    publishing: Callable[[], None],
 ) -> None:
     model = space.layout.model(name)
     staging.declare(stage, name)
@@ -133,6 +153,7 @@ def _publish(
         """Runs under the registry's lock: only one of two clones gets here with the name still free."""
         if name in records:
             raise taken(name)
+        publishing()
         for number, leftover in enumerate(pieces(model)):
             if leftover.exists():
                 leftover.rename(stage / f"leftover-{number}")

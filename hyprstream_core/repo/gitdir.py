@@ -11,7 +11,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,8 +90,11 @@ def open_git(path: Path) -> Iterator[GitDir]:
     store = DiskObjectStore(str(path / "objects"), fsync_object_files=True)
     try:
         yield GitDir(path, store)
-    finally:
-        store.close()
+    except BaseException:
+        with suppress(BufferError):  # the exception's frames still look into a mapped pack; it goes with them
+            store.close()
+        raise
+    store.close()
 
 
 class GitDir:

@@ -5,7 +5,7 @@
 <root>/.locks/                  lock files
 <root>/<name>/<name>.git/       bare repository (of org/name: <root>/org/name/name.git/)
 <root>/<name>/worktrees/<branch>/
-<root>/<name>/views/<commit>/
+<root>/<name>/views/<commit>/   and <commit>.json beside it
 <root>/lfs/objects/aa/bb/<oid>  read-only content, in git-lfs's own layout
 """
 
@@ -62,6 +62,11 @@ def worktree(model: Path, branch: str) -> Path:
 def view(model: Path, commit: str) -> Path:
     """The read-only view of ``commit`` in a model's folder."""
     return model / "views" / commit
+
+
+def view_sidecar(model: Path, commit: str) -> Path:
+    """What is known of the view of ``commit`` beyond its files."""
+    return model / "views" / f"{commit}.json"
 
 
 def pieces(model: Path) -> list[Path]:

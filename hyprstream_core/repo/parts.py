@@ -45,6 +45,11 @@ class Parts:
             self._made[path] = part
         return self._made[path]
 
+    @property
+    def filter_names(self) -> frozenset[str]:
+        """The kinds of pointers that are recognised."""
+        return frozenset(record.name for record in self._filters)
+
     def transport(self, scheme: str) -> Transport:
         """Who speaks git for ``scheme``.
 

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from hyprstream_core.config import Limits
-from hyprstream_core.errors import BadObject, Conflict, ModelNotFound
+from hyprstream_core.errors import BadObject, Conflict, ModelNotFound, StoreError
 from hyprstream_core.repo import index, locks
 from hyprstream_core.repo.durable import make_folders, replace
 from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git
@@ -131,8 +131,15 @@ class Registry:
         try:
             with self._ref.open("rb") as file:
                 text = file.read(64).decode("ascii", "replace").strip()
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
+        except NotADirectoryError as error:
+            raise StoreError(
+                f"there can be no models in {self._layout.root}: it, or what should be a folder in it, is a file",
+                code="disk.denied",
+                remedy="set models_dir (--models-dir, HYPRSTREAM_MODELS_DIR) to a folder",
+                param="models_dir",
+            ) from error
         if not is_oid(text):
             raise BadObject(f"the registry's branch holds {text!r}, expected a commit", remedy="git fsck in .registry")
         return text

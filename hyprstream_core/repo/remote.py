@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ from hyprstream_core.interfaces.transport import Connection
 from hyprstream_core.repo import pack
 from hyprstream_core.repo.durable import FULL
 from hyprstream_core.repo.gitdir import GitDir, is_oid
+from hyprstream_core.repo.network import network_error
 from hyprstream_core.repo.refs import check_ref
 
 MAX_URL = 4096
@@ -31,6 +33,11 @@ class RemoteUrl:
     scheme: str
     text: str
     clean: str
+
+    @property
+    def host(self) -> str:
+        """Who is asked, with the port, for messages."""
+        return urlsplit(self.clean).netloc or self.clean
 
 
 def parse_url(url: str) -> RemoteUrl:
@@ -165,8 +172,12 @@ def _ref_name(raw: bytes) -> str | None:
     return raw.decode() if short != "HEAD" else None
 
 
-def fetch(connection: Connection, git: GitDir, limits: Limits, progress: Progress) -> Fetched:
+def fetch(
+    connection: Connection, git: GitDir, limits: Limits, progress: Progress, *, host: str, timeout: float
+) -> Fetched:
     """Fetch all branches and tags with their whole history into the empty repository ``git``.
+
+    ``host`` is who is asked, and ``timeout`` how many seconds it may stay silent: both for messages.
 
     Raises:
         RemoteError: the remote failed, is empty, or has no branch.
@@ -177,12 +188,13 @@ def fetch(connection: Connection, git: GitDir, limits: Limits, progress: Progres
 
     file, commit, abort = git.store.add_pack()
     incoming = _Incoming(file, limits, progress)
+    fetch_pack: Any = connection.client.fetch_pack  # its types tell names of references from ids; both are bytes
     try:
-        result = _talk(
-            connection.client.fetch_pack,
-            connection.path, incoming.wants, ObjectStoreGraphWalker([], lambda _oid: []), incoming.write,
-            progress=incoming.hear,
-        )  # fmt: skip
+        with _errors_named(host, timeout):
+            result = fetch_pack(
+                connection.path, incoming.wants, ObjectStoreGraphWalker([], lambda _oid: []), incoming.write,
+                progress=incoming.hear,
+            )  # fmt: skip
         if not incoming.refs or not incoming.received:
             raise RemoteError("the remote repository is empty", code="remote.empty")
         if result.object_format not in (None, "sha1"):
@@ -216,13 +228,14 @@ def _index(commit: Callable[[], object]) -> None:
         ) from error
 
 
-def _talk(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Run a network call; what the library raises becomes a :class:`RemoteError`."""
+@contextmanager
+def _errors_named(host: str, timeout: float) -> Iterator[None]:
+    """What the library raises in a network call becomes a :class:`RemoteError`."""
     from dulwich.client import HTTPUnauthorized
     from dulwich.errors import NotGitRepository
 
     try:
-        return call(*arguments, **options)
+        yield
     except HyprstreamError:
         raise
     except NotGitRepository as error:
@@ -234,20 +247,9 @@ def _talk(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     except Exception as error:  # KeyError, AssertionError, … : dulwich on a remote that lies
         if isinstance(error, OSError) and error.errno in FULL:
             raise
-        if _timed_out(error):
-            raise RemoteError("the remote did not answer in time", code="remote.timeout", remedy="try again") from error
+        if named := network_error(error, host, timeout):
+            raise named from error
         raise RemoteError(f"the remote failed: {type(error).__name__}: {error}", remedy="try again later") from error
-
-
-def _timed_out(error: BaseException | None) -> bool:
-    from urllib3.exceptions import TimeoutError as HttpTimeout
-
-    while error is not None:
-        reason = getattr(error, "reason", None)  # what urllib3's MaxRetryError was caused by
-        if isinstance(error, TimeoutError | HttpTimeout) or isinstance(reason, HttpTimeout):
-            return True
-        error = error.__cause__
-    return False
 
 
 def _sort(refs: Mapping[str, str], symrefs: Mapping[bytes, bytes]) -> Fetched:

@@ -4,9 +4,10 @@ What is refused, and under which code:
 
     repo.unsafe_path   `.`, `..`, a `/` or `\\` in a name, a drive letter, `.git` in any disguise, a symbolic link
     repo.bad_tree      an unsorted or malformed tree, duplicates (without regard to case too), a null id, an
-                       unknown mode, a control character, a name that is empty, not UTF-8 or cannot be stored
+                       unknown kind, a control character, a name that is empty, not UTF-8 or cannot be stored
     repo.too_large     more entries, levels, path bytes or bytes of files than the limits allow
 
+A regular file with odd permission bits (setuid, writable by all) is written as a plain one, mode 0644.
 Submodules are never fetched: the place of one is an empty folder, as after a plain ``git clone``.
 """
 
@@ -23,6 +24,8 @@ from hyprstream_core.repo.gitdir import ZERO, GitDir
 
 FOLDER, FILE, EXECUTABLE, LINK, SUBMODULE = 0o040000, 0o100644, 0o100755, 0o120000, 0o160000
 _MODES = {b"40000": FOLDER, b"100644": FILE, b"100755": EXECUTABLE, b"120000": LINK, b"160000": SUBMODULE}
+_ODD_FILE = re.compile(rb"10[0-7]{4}")
+"""A regular file with permission bits that git does not write, such as setuid: a plain file, and nothing more."""
 _ID_BYTES = 20
 _MAX_ENTRY_BYTES = 7 + 255 + 1 + _ID_BYTES
 _HFS_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF], None)
@@ -203,6 +206,8 @@ def _name(raw: bytes, path: str) -> str:
 
 def _mode(raw: bytes, name: bytes, path: str) -> int:
     mode = _MODES.get(raw)
+    if mode is None and _ODD_FILE.fullmatch(raw):
+        return FILE
     if mode is None:
         raise _bad(path, name, f"has mode {raw.decode('ascii', 'replace')!r}, expected one of git's")
     return mode

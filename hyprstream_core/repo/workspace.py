@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,22 @@ from hyprstream_core.repo.durable import disk_errors_named
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.staging import staging_folder
+
+
+@contextmanager
+def interrupts_first() -> Iterator[None]:
+    """When an interrupt came in the block, raise that, whatever else failed while it was unwound (such as closing
+    a mapped file that the interrupted code still looked into)."""
+    before = sys.exception()
+    try:
+        yield
+    except Exception as error:
+        cause = error.__context__
+        while cause is not None and cause is not before:
+            if not isinstance(cause, Exception):
+                raise cause from None
+            cause = cause.__context__
+        raise
 
 
 @dataclass(frozen=True)
@@ -28,8 +45,9 @@ class Workspace:
 
     @contextmanager
     def stage(self) -> Iterator[Path]:
-        """A private folder for unfinished work; a disk that is full or denied is reported as such."""
-        with disk_errors_named(self.layout.root), staging_folder(self.layout.staging) as folder:
+        """A private folder for unfinished work; a disk that is full or denied is reported as such, an interrupt
+        as an interrupt."""
+        with interrupts_first(), disk_errors_named(self.layout.root), staging_folder(self.layout.staging) as folder:
             yield folder
 
     @contextmanager

@@ -24,7 +24,7 @@ from hyprstream_core.repo.durable import make_folders, move, replace, sync_tree,
 from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
 from hyprstream_core.repo.layout import git_dir, worktree
 from hyprstream_core.repo.records import Model, Worktree
-from hyprstream_core.repo.resolve import HEADS, REMOTES
+from hyprstream_core.repo.resolve import HEADS, REMOTES, TAGS
 from hyprstream_core.repo.workspace import Workspace
 
 _SIDECAR = "hyprstream.json"
@@ -113,10 +113,19 @@ def find(model: Model, branch: str) -> Worktree:
         if found.branch == branch:
             return found
     raise ModelNotFound(
-        f"branch {branch!r} of model {model.name!r} is not checked out",
+        f"model {model.name!r} has no worktree {branch!r}: {_why_none(model, branch)}",
         remedy=f"hyprstream inspect {model.name} shows its worktrees",
         param="branch",
     )
+
+
+def _why_none(model: Model, branch: str) -> str:
+    refs = read_refs(model.git_dir)
+    if HEADS + branch in refs or REMOTES + branch in refs:
+        return "that branch is not checked out"
+    if TAGS + branch in refs:
+        return f"{branch} is a tag; only branches have worktrees"
+    return "there is no such branch"
 
 
 def add(space: Workspace, model: Model, branch: str, source: Source, progress: Progress) -> Worktree:
@@ -168,6 +177,13 @@ def _clear(path: Path, stage: Path) -> None:
 def remove(space: Workspace, found: Worktree, *, force: bool) -> None:
     """Delete a worktree's files; see :meth:`hyprstream_core.repo.store.Store.remove_worktree`."""
     with space.stage() as stage, space.model_lock(found.model.name):
+        if all(other.branch == found.branch for other in list_worktrees(found.model)):
+            raise Conflict(
+                f"{found.branch!r} is the only worktree of model {found.model.name!r}",
+                code="repo.last_worktree",
+                remedy=f"hyprstream remove {found.model.name} removes the model",
+                param="branch",
+            )
         if not force:
             require_clean(space, found)
         move(_admin(found), stage / "admin")

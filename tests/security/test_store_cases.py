@@ -158,10 +158,25 @@ def test_case_005_a_null_id_is_refused(refused, hostile):
     refused(hostile.path, "repo.bad_tree", UnsafeTree)
 
 
-@pytest.mark.parametrize("mode", ["104755", "100666", "100777", "0100644", "040000", "777", "160001", "0"])
+@pytest.mark.parametrize("mode", ["0104755", "0100644", "040000", "777", "160001", "110644", "0"])
 def test_case_005_modes_that_git_does_not_write_are_refused(refused, hostile, mode):
     hostile.point(hostile.tree((mode, b"a", hostile.blob())))
     refused(hostile.path, "repo.bad_tree", UnsafeTree)
+
+
+@pytest.mark.parametrize("mode", ["104755", "107777", "100666", "100664", "100777"])
+def test_case_005_a_file_with_odd_permission_bits_is_stored_as_a_plain_one(store, hostile, mode):
+    hostile.point(hostile.tree((mode, b"a", hostile.blob(b"text\n"))))
+    model = store.clone(str(hostile.path))
+    for folder in (model.worktrees()[0].path, store.snapshot(store.resolve("hostile"))):
+        assert (folder / "a").read_bytes() == b"text\n"
+        assert (folder / "a").stat().st_mode & 0o7133 == 0
+    fsck = ["git", "fsck", "--strict", "--no-dangling"]
+    ours, theirs = (
+        subprocess.run(fsck, cwd=path, capture_output=True, text=True, check=False)
+        for path in (model.git_dir, hostile.path)
+    )
+    assert (ours.returncode, ours.stderr) == (theirs.returncode, theirs.stderr)  # the object is as its owner made it
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """clone, list, inspect, worktree info and remove, as a user runs them, on a repository made with stock git."""
 
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,7 +32,7 @@ def test_clone_with_a_branch_and_a_name(hyprstream, repository):
 def test_clone_writes_its_progress_to_stderr_and_the_result_to_stdout(hyprstream, repository):
     run = hyprstream("clone", repository.as_uri())
     assert run.stdout.split()[:2] == ["tiny-qwen3:trunk", head(repository)[:12]]
-    assert re.search(r": \d.*B", run.stderr)
+    assert run.stderr == "", "a clone that takes no second has no progress to tell"
     assert "\x1b" not in run.stderr + run.stdout
 
 
@@ -108,7 +111,7 @@ def test_inspect_resolves_branch_tag_and_commit_to_exactly_one_commit(cloned, re
 def test_inspect_reads_architecture_size_and_files(cloned, repository):
     found = cloned.json("inspect", "tiny:v1")
     assert found["architectures"] == ["Qwen3ForCausalLM"]
-    assert (found["plugin"], found["dtype"], found["context"]) == ("qwen3", "float32", 512)
+    assert (found["family"], found["dtype"], found["context"]) == ("qwen3", "float32", 512)
     assert found["vocab_size"] == 320
     assert found["problem"] is None
     assert found["tensors"]["dtypes"] == {"F32": found["tensors"]["count"]}
@@ -129,7 +132,12 @@ def test_inspect_of_what_is_no_servable_model_says_why_and_still_describes_it(hy
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x02.")
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
         subprocess.run(["git", "-c", "user.name=T", "-c", "user.email=t@e", *command], cwd=folder, check=True)
-    hyprstream.json("clone", folder.as_uri())
+    assert "pickle" in hyprstream.json("clone", folder.as_uri())["problem"]
+    run = hyprstream("clone", folder.as_uri(), "--name", "again")
+    assert run.returncode == 0
+    assert run.stdout.startswith("again:")
+    assert run.stderr.startswith("warning: not a model hyprstream can serve: ")
+    assert "pickle" in run.stderr
     found = hyprstream.json("inspect", "plain")
     assert "pickle" in found["problem"]
     assert [f["path"] for f in found["files"]] == ["pytorch_model.bin"]
@@ -178,7 +186,11 @@ def test_worktree_info_is_measured(cloned, repository):
     sizes = [p.stat().st_size for p in Path(found["path"]).rglob("*") if p.is_file() and p.name != ".git"]
     assert found["apparent_bytes"] == found["own_bytes"] + found["saved_bytes"] == sum(sizes)
     assert f"commit   {head(repository)}" in cloned("worktree", "info", "tiny", "trunk").stdout
-    assert cloned.error("worktree", "info", "tiny", "v1")["code"] == "model_not_found"
+    assert cloned.json("worktree", "info", "tiny:trunk") == cloned.json("worktree", "info", "tiny") == found
+    error = cloned.error("worktree", "info", "tiny", "v1")
+    assert error["code"] == "model_not_found"
+    assert "v1 is a tag; only branches have worktrees" in error["message"]
+    assert cloned("worktree", "info", "tiny:trunk", "trunk").returncode == 2
 
 
 def test_remove_without_a_terminal_needs_force(cloned):
@@ -201,10 +213,70 @@ def test_remove_asks_on_a_terminal(cloned):
     assert cloned.json("list") == []
 
 
-def test_removing_a_branch_keeps_the_model(cloned):
-    assert cloned("remove", "tiny:trunk", "--force").returncode == 0
-    assert cloned.json("list") == []
-    assert cloned.json("inspect", "tiny:v1")["kind"] == "tag"
+def test_the_last_branch_is_not_removed_without_the_model(cloned):
+    error = cloned.error("remove", "tiny:trunk", "--force")
+    assert error["code"] == "repo.last_worktree"
+    assert error["remedy"] == "hyprstream remove tiny removes the model"
+    assert [row["id"] for row in cloned.json("list")] == ["tiny:trunk"]
+
+
+def test_a_model_whose_worktrees_are_gone_is_still_listed(cloned):
+    (row,) = cloned.json("list")
+    shutil.rmtree(row["path"])
+    (bare,) = cloned.json("list")
+    assert set(bare) == set(row)
+    assert (bare["id"], bare["branch"], bare["uuid"]) == ("tiny", None, row["uuid"])
+    assert re.search(r"^tiny +no worktree ", cloned("list").stdout, re.M)
+
+
+def test_inspect_shows_worktrees_and_what_is_not_checked_out(cloned):
+    (row,) = cloned.json("list")
+    assert cloned.json("inspect", "tiny")["worktrees"] == {"trunk": row["path"]}
+    for reference, shown in (
+        ("tiny", "trunk (branch)"),
+        ("tiny:experiment", "experiment (branch, not checked out)"),
+        ("tiny:v1", "v1 (tag)"),
+    ):
+        text = cloned("inspect", reference).stdout
+        assert re.search(rf"^reference +{re.escape(shown)}$", text, re.M)
+        assert re.search(rf"^worktrees +trunk \({re.escape(row['path'])}\)$", text, re.M)
+
+
+def test_a_model_that_could_be_served_is_cloned_without_a_warning(hyprstream, repository):
+    assert hyprstream.json("clone", repository.as_uri())["problem"] is None
+
+
+def test_a_folder_of_models_that_is_a_file_is_an_error(hyprstream, tmp_path):
+    (tmp_path / "file").touch()
+    error = hyprstream.error("--models-dir", tmp_path / "file", "list")
+    assert (error["code"], error["param"]) == ("disk.denied", "models_dir")
+
+
+def wait_for(process, path):
+    while process.poll() is None and not path():
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+def test_an_interrupted_clone_is_undone_or_when_it_comes_too_late_done(hyprstream, repository, tmp_path, phase):
+    """Until the model becomes visible: 130, silence and nothing left. From then on: the result, and 0."""
+    models = tmp_path / "models"
+    moment = {
+        "before": lambda: any((models / ".staging").glob("*/repo.git")),
+        "after": lambda: (models / ".registry/.git/refs/heads/main").exists(),
+    }[phase]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hyprstream_core.cli", "clone", repository.as_uri()],
+        env=hyprstream.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(process, moment)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    listed = [row["id"] for row in hyprstream.json("list")]
+    assert err.strip() == ""
+    assert (process.returncode, out.split()[:1], listed) == (
+        (130, [], []) if phase == "before" else (0, ["tiny-qwen3:trunk"], ["tiny-qwen3:trunk"])
+    )
 
 
 def test_changes_in_a_worktree_are_not_removed_without_force(cloned):

@@ -283,3 +283,31 @@ def test_history_is_complete_and_the_remotes_branches_are_remote_tracking(store,
         "refs/tags/v1",
         "refs/tags/v1-light",
     ]
+
+
+def test_a_tag_in_the_place_of_a_branch_is_called_a_tag(store, model_repo):
+    with pytest.raises(RefError) as caught:
+        store.clone(str(model_repo.path), name="m", branch="v1")
+    assert "'v1' is a tag" in caught.value.message
+    assert "m:v1" in caught.value.remedy
+    assert store.registered() == []
+
+
+def test_a_models_folder_that_is_a_file_is_an_error_also_for_readers(new_store, tmp_path):
+    (tmp_path / "models").write_text("a file where the store should be")
+    for read in (lambda: new_store().registered(), lambda: new_store().model("m"), lambda: new_store().resolve("m")):
+        with pytest.raises(StoreError) as caught:
+            read()
+        assert caught.value.error_code == "disk.denied"
+
+
+def test_what_the_caller_raises_at_the_last_moment_undoes_the_clone(store, model_repo, referee):
+    def publishing():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.clone(str(model_repo.path), name="m", publishing=publishing)
+    assert store.registered() == []
+    assert not (store._space.layout.root / "m").exists()
+    store.clone(str(model_repo.path), name="m")
+    referee(store)

@@ -1,6 +1,7 @@
 """Cloning over smart HTTP from stock ``git http-backend``, large files by the LFS batch API."""
 
 import base64
+import re
 import socket
 import threading
 
@@ -104,6 +105,7 @@ def test_a_remote_that_stays_silent_is_given_up(new_store):
             with pytest.raises(RemoteError) as caught:
                 store.clone(f"http://127.0.0.1:{listener.getsockname()[1]}/x.git")
             assert caught.value.error_code == "remote.timeout"
+            assert re.fullmatch(r"127\.0\.0\.1:\d+ did not answer within 0\.3 s", caught.value.message)
         finally:
             thread.join()
             taken[0][0].close()
@@ -112,9 +114,46 @@ def test_a_remote_that_stays_silent_is_given_up(new_store):
 def test_a_remote_that_is_not_there_is_a_remote_error(store):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(RemoteError):
+    with pytest.raises(RemoteError) as caught:
         store.clone(f"http://127.0.0.1:{port}/x.git")
+    assert caught.value.error_code == "remote.unreachable"
+    assert caught.value.message == f"cannot connect to 127.0.0.1:{port}: connection refused"
     assert store.registered() == []
+
+
+def test_a_host_that_nobody_knows_is_named(store):
+    with pytest.raises(RemoteError) as caught:
+        store.clone("https://no-such-host.invalid/x.git")
+    assert caught.value.error_code == "remote.unreachable"
+    assert caught.value.message == "cannot find no-such-host.invalid: the name is not known"
+
+
+def test_a_place_that_speaks_no_tls_is_named_so(store, git_server):
+    with pytest.raises(RemoteError) as caught:
+        store.clone(git_server.url.replace("http://", "https://") + "/x.git")
+    assert caught.value.error_code == "remote.tls"
+    assert git_server.url.removeprefix("http://") in caught.value.message
+
+
+def test_a_store_of_large_files_that_is_not_there_is_named(store, hosted):
+    server, url = hosted
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    server.href = {oid: f"http://127.0.0.1:{port}/{oid}" for oid in server.large}
+    with pytest.raises(RemoteError, match=r"cannot connect to 127\.0\.0\.1.*: connection refused"):
+        store.clone(url, name="m")
+
+
+def test_a_large_file_that_is_missing_is_named_by_path_and_id(store, hosted, model_repo):
+    server, url = hosted
+    server.large.clear()
+    with pytest.raises(RemoteError) as caught:
+        store.clone(url, name="m")
+    details = caught.value.details
+    assert caught.value.error_code == "lfs.missing"
+    assert details["path"] in caught.value.message
+    assert details["oid"] in caught.value.message
+    assert details["oid"] in model_repo.run("show", f"main:{details['path']}")
 
 
 @pytest.mark.parametrize(

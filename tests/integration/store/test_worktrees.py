@@ -112,6 +112,7 @@ def test_a_branch_is_checked_out_once(cloned):
 
 def test_a_worktree_with_changes_is_removed_only_by_force(cloned):
     store = cloned("copy")
+    store.add_worktree("m", "feature/x")
     path = store.worktree_info("m", "main").path
 
     def refused(*changed):
@@ -137,12 +138,13 @@ def test_a_worktree_with_changes_is_removed_only_by_force(cloned):
     subprocess.run(["git", "rm", "--cached", "-q", "nested/folder/notes.txt"], cwd=path, check=True)
     refused("nested/folder/notes.txt")
     store.remove_worktree("m", "main", force=True)
-    assert store.models() == []
+    assert [w.branch for w in store.models()] == ["feature/x"]
     assert not path.exists()
 
 
 def test_files_whose_times_alone_differ_are_no_changes(cloned):
     store = cloned("copy")
+    store.add_worktree("m", "feature/x")
     path = store.worktree_info("m", "main").path
     for file in ("config.json", "model.safetensors"):
         os.utime(path / file, (1, 1))
@@ -161,6 +163,25 @@ def test_a_removed_worktree_leaves_branch_and_model_and_can_be_made_again(cloned
     referee(store)
     store.add_worktree("m", "feature/x")
     referee(store)
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_the_last_worktree_goes_only_with_its_model(cloned, force):
+    store = cloned("copy")
+    with pytest.raises(Conflict) as caught:
+        store.remove_worktree("m", "main", force=force)
+    assert (caught.value.error_code, caught.value.remedy) == (
+        "repo.last_worktree",
+        "hyprstream remove m removes the model",
+    )
+    assert (store.worktree_info("m", "main").path / "config.json").is_file()
+
+
+def test_why_there_is_no_such_worktree_is_said(cloned):
+    store = cloned("copy")
+    for branch, why in (("feature/x", "not checked out"), ("v1", "v1 is a tag; only branches"), ("nope", "no such")):
+        with pytest.raises(ModelNotFound, match=why):
+            store.worktree_info("m", branch)
 
 
 def test_stock_git_can_commit_in_a_worktree_and_the_commit_is_served(cloned, referee):

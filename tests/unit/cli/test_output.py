@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyprstream_core.cli.output import age, emit_fields, emit_table, has_colour, printable, size
-from hyprstream_core.cli.progress import plain_lines, transfer_progress
+from hyprstream_core.cli.progress import PlainLines, transfer_progress
 
 
 @pytest.mark.parametrize(
@@ -54,23 +54,39 @@ def test_colours_only_on_a_terminal_that_wants_them(terminal, env, colour):
     assert has_colour(Stream(terminal), env) is colour
 
 
-def test_plain_progress_writes_the_beginning_the_end_and_now_and_then():
+def test_plain_progress_writes_now_and_then_and_the_end_of_what_lasts_and_nothing_of_what_is_soon_done():
     now, written = [0.0], []
-    progress = plain_lines(written.append, lambda: now[0])
+    progress = PlainLines(written.append, lambda: now[0])
     for second in range(12):
         now[0] = float(second)
         progress("large files", second * 1000, 11000)
     progress("large files", 11000, 11000)
-    progress("unknown size", 5, None)
-    progress("checkout", 3, 7)
+    for _ in range(3):
+        now[0] += 0.9
+        progress("unknown size", int(now[0]), None)
+    progress("check", 1, None)
+    now[0] += 0.9
+    progress("check", 2, None)
+    progress("checkout", 1, 7)
+    now[0] += 9
+    progress("checkout", 7, 7)
+    progress.end()
     assert written == [
-        "large files: 0B of 11.0kB",
-        "large files: 5.0kB of 11.0kB",
-        "large files: 10.0kB of 11.0kB",
+        "large files: 1.0kB of 11.0kB",
+        "large files: 6.0kB of 11.0kB",
         "large files: 11.0kB of 11.0kB",
-        "unknown size: 5B",
-        "checkout: 3 of 7 files",
+        "unknown size: 13B",
+        "checkout: 7 of 7 files",
     ]
+
+
+def test_the_end_of_a_phase_without_a_known_size_is_where_the_next_begins():
+    now, written = [0.0], []
+    progress = PlainLines(written.append, lambda: now[0])
+    for now[0] in (0.0, 2.0, 3.0):
+        progress("git", int(now[0]), None)
+    progress("check", 1, None)
+    assert written == ["git: 2B", "git: 3B"]
 
 
 def test_quiet_progress_writes_nothing(capsys):
@@ -79,7 +95,7 @@ def test_quiet_progress_writes_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_progress_without_a_terminal_is_plain(capsys):
+def test_progress_of_what_is_soon_done_is_silent_without_a_terminal(capsys):
     with transfer_progress({}, quiet=False) as progress:
         progress("phase", 1, 2)
-    assert capsys.readouterr() == ("", "phase: 1B of 2B\n")
+    assert capsys.readouterr() == ("", "")

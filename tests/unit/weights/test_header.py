@@ -124,3 +124,21 @@ def test_an_index_that_contradicts_its_files_is_refused(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(WeightsError, match="'b'"):
         open_index(tmp_path, Limits())
+
+
+@pytest.mark.parametrize("text", ["version https://pointers.example/v1\nsize 7\n", "a", "größer\r\n\tx"])
+def test_a_short_text_in_the_place_of_weights_is_taken_for_a_pointer(tmp_path, text):
+    path = tmp_path / "model.safetensors"
+    path.write_text(text)
+    with pytest.raises(WeightsError, match="looks like a pointer file") as caught:
+        read_header(path, Limits())
+    assert caught.value.remedy == "is a storage plugin missing? see: hyprstream plugins"
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 40, b"text " * 4000])
+def test_what_is_no_short_text_is_not_taken_for_a_pointer(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        read_header(path, Limits())
+    assert "pointer" not in caught.value.message
