@@ -5,9 +5,10 @@ is what their module's ``api_version`` is compared with. Importing this package 
 ctrl-C is noticed from the start: torch, structlog, rich and pluggy are imported when they are needed.
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as typing's, without importing it: see hyprstream_core.cli.entry
 if TYPE_CHECKING:
+    from typing import Any
+
     import pluggy
 
     hookimpl: pluggy.HookimplMarker
@@ -21,7 +22,7 @@ __all__ = ["API_VERSION", "__version__", "hookimpl"]
 
 if not TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> "Any":
         """``hookimpl``, when it is asked for: pluggy takes longer to import than all the rest of a start."""
         if name != "hookimpl":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -84,7 +84,7 @@ class PluginSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     disable: Annotated[tuple[str, ...], _env("HYPRSTREAM_DISABLE_PLUGINS")] = ()
     """Names of plugins that are not loaded."""
     strict: Annotated[bool, _env("HYPRSTREAM_STRICT_PLUGINS")] = False
-    """Stop with an error when any plugin fails, instead of reporting it and going on."""
+    """Stop with an error when any plugin fails, instead of going on without it; `hyprstream plugins` lists all."""
 
 
 class CloneSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # as typing's, whose import takes longer than all the rest before the handler is set
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 INTERRUPTED = 130
 """Exit code after ctrl-C."""
@@ -44,6 +46,8 @@ def _open_streams() -> None:
     Python has None for them then, and the next file that is opened would get their number: what is printed
     would end up in it.
     """
+    from pathlib import Path
+
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - lives as long as the process

@@ -15,6 +15,7 @@ import pytest
 from hyprstream_core.cli import main
 from hyprstream_core.plugins import Plugins, installed
 
+ROOT = Path(__file__).parents[3]
 RUN = [sys.executable, "-m", "hyprstream_core.cli"]
 
 
@@ -207,6 +208,17 @@ def test_control_c_while_it_is_still_importing_exits_130_in_silence(tmp_path):
             timeout=20,
         )
         assert (run.returncode, run.stdout, run.stderr) == (130, "", "")
+
+
+def test_nothing_is_imported_before_control_c_is_seen_to():
+    code = (
+        "import sys; before = set(sys.modules); import hyprstream_core.cli.entry;"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    run = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    added = set(run.stdout.split())
+    assert "hyprstream_core.cli.entry" in added
+    assert {"click", "pluggy", "typing", "pathlib", "re", "inspect"}.isdisjoint(added)
 
 
 def test_an_ignored_control_c_stays_ignored(tmp_path):
