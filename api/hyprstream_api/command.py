@@ -37,9 +37,9 @@ KEYS = {
 def server(invocation: Invocation, /, **flags: Any) -> None:
     """Serve the OpenAI-compatible HTTP API until SIGTERM or ctrl-C.
 
-    What is checked out of the cloned models is listed, as NAME:BRANCH; every other branch, tag and commit answers
-    by its name too (NAME:TAG, NAME:COMMIT). Models are loaded when they are first asked for. A first ctrl-C lets
-    running answers finish, a second one does not.
+    Each worktree of a cloned model is listed, as NAME:BRANCH; every other branch, tag and commit answers by its
+    name too (NAME:BRANCH, NAME:TAG, NAME:COMMIT). Models are loaded when they are first asked for. A first ctrl-C
+    lets running answers finish, a second one does not.
 
     \b
     Examples:

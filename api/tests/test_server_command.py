@@ -10,10 +10,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
+
+from hyprstream_core.testing.checkpoints import TINY_QWEN3, random_tensors, write_checkpoint
+from hyprstream_core.testing.fakes import ByteTokenizer
+from hyprstream_qwen.qwen3 import Qwen3
 
 COMMAND = [sys.executable, "-c", "from hyprstream_core.cli.main import main; main()", "server"]
 START_SECONDS = 60
@@ -33,12 +39,14 @@ def environment(folder: Path) -> dict[str, str]:
 class Server:
     """A running ``hyprstream server``, with its log collected."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, env: Mapping[str, str]) -> None:
         self.port = free_port()
         self.log_file = folder / "log"
         command = [*COMMAND, "--port", str(self.port), *flags]
         with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(command, env=environment(folder), stdin=subprocess.DEVNULL, stderr=log)
+            self.process = subprocess.Popen(
+                command, env=environment(folder) | env, stdin=subprocess.DEVNULL, stderr=log
+            )
 
     @property
     def log(self) -> str:
@@ -77,8 +85,8 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path, *flags: str):
-    server = Server(folder, *flags)
+def running(folder: Path, *flags: str, env: Mapping[str, str] = MappingProxyType({})):
+    server = Server(folder, *flags, env=env)
     try:
         server.wait_until_ready()
         yield server
@@ -126,6 +134,9 @@ def test_an_engine_that_is_killed_is_started_again(tmp_path):
         engine = server.pid_of("child engine")
         os.kill(engine, signal.SIGKILL)
         server.wait_for(lambda: server.get("/readyz")[0] == 503, 10)
+        refused = server.get("/readyz")[1]["error"]
+        assert refused["code"] in ("engine_unavailable", "deadline_exceeded")
+        assert "/" not in refused["message"]
         assert server.get("/livez")[0] == 200
         server.wait_for(lambda: server.get("/readyz")[0] == 200, START_SECONDS)
         assert server.pid_of("child engine") != engine
@@ -134,6 +145,66 @@ def test_an_engine_that_is_killed_is_started_again(tmp_path):
         server.process.terminate()
         assert server.process.wait(15) == 0
         assert all_gone(tree)
+
+
+@pytest.fixture(scope="module")
+def talkative(tmp_path_factory):
+    """A store's parent folder, with a model in the store that can talk for a long time."""
+    folder = tmp_path_factory.mktemp("talkative")
+    source = ByteTokenizer.write(folder / "talker")
+    config = {**TINY_QWEN3, "max_position_embeddings": 2**16}
+    write_checkpoint(source, config, random_tensors(Qwen3, config))
+    identity = ["-c", "user.name=t", "-c", "user.email=t@x"]
+    for command in (["init", "-q", "-b", "main"], ["add", "."], [*identity, "commit", "-q", "-m", "weights"]):
+        subprocess.run(["git", *command], cwd=source, check=True)
+    clone = [*COMMAND[:-1], "clone", source.as_uri()]
+    subprocess.run(clone, env=environment(folder), check=True, capture_output=True, timeout=60)
+    return folder
+
+
+@contextmanager
+def answering(server: Server):
+    """A stream of the server's that does not end soon."""
+    body = json.dumps({"model": "talker", "prompt": "x", "stream": True, "max_tokens": 50_000, "ignore_eos": True})
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(f"{head}\r\n\r\n{body}".encode())
+        received = b""
+        while b"data: {" not in received:
+            received += (part := connection.recv(65536))
+            assert part, received
+        yield connection
+
+
+FINISHING = "finishing 1 answer (up to 30 s); press ctrl-C again to stop now"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_what_it_waits_for_and_a_second_signal_ends_the_wait(talkative, signum):
+    with running(talkative) as server, answering(server):
+        tree = server.tree()
+        server.process.send_signal(signum)
+        server.wait_for(lambda: FINISHING in server.log, 10)
+        (line,) = [json.loads(line) for line in server.log.splitlines() if FINISHING in line]
+        assert (line["event"], line["answers"], line["seconds"]) == ("stopping", 1, 30)
+        time.sleep(1)
+        assert server.process.poll() is None
+        server.process.send_signal(signum)
+        assert server.process.wait(10) == 0, server.log
+        assert all_gone(tree)
+        assert server.log.count("finishing") == 1
+        assert "Traceback" not in server.log
+
+
+def test_on_a_terminal_and_with_a_log_of_text_sentences_are_printed_as_they_are(talkative):
+    with running(talkative, env={"HYPRSTREAM_LOG_FORMAT": "text"}) as server:
+        first = server.log.splitlines()[0]
+        assert re.fullmatch(rf"hyprstream [\d.]+ answers at http://127\.0\.0\.1:{server.port}/v1: talker:main", first)
+        with answering(server) as connection:
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for(lambda: FINISHING in server.log.splitlines(), 10)
+            connection.close()  # nobody waits for it any more
+            assert server.process.wait(15) == 0, server.log
 
 
 def test_without_gunicorn_it_ends_with_an_error(tmp_path):
