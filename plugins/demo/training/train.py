@@ -1,7 +1,7 @@
 """Trains the demo model: writes the tokenizer, the configuration and the weights into ``hyprstream_demo``.
 
 Same seed and same number of threads, same bytes: the text is drawn from a seeded generator and torch is told to
-use deterministic algorithms. About 35 minutes on one core.
+use deterministic algorithms. About half an hour on two free cores.
 
 Matrices are trained by Muon (Jordan et al. 2024, in torch.optim), everything else by AdamW: here it needs
 about half of the steps that AdamW alone takes.
