@@ -90,6 +90,13 @@ def is_json(format: Literal["auto", "json", "text"], stream: TextIO | None = Non
     return format == "json" or (format == "auto" and not out.isatty())
 
 
+def bound(name: str) -> Any:
+    """What :func:`bind` put under ``name`` in this context, None outside."""
+    import structlog
+
+    return structlog.contextvars.get_contextvars().get(name)
+
+
 def setup_logging(level: str, format: Literal["auto", "json", "text"], stream: TextIO | None = None) -> None:
     """Configure structlog for this process: to ``stream`` (default stderr), from ``level`` up.
 

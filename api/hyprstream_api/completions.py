@@ -20,6 +20,7 @@ from hyprstream_api.services import Connection
 from hyprstream_api.sse import PING_SECONDS, EventStream
 from hyprstream_core.config import Limits
 from hyprstream_core.front import Answer, Options
+from hyprstream_core.telemetry import bound
 
 ANSWER_ID = "hyprstream.answer"
 """Key of the ASGI scope under which the answer's id (the engine logs it as its request id) is left for the log."""
@@ -93,5 +94,5 @@ class CompletionResource(GenerateResource):
 
 
 def _named(options: Options) -> Options:
-    """With an id of our own: a client's ``x-request-id`` need not be unique."""
-    return replace(options, request_id=uuid4().hex)
+    """With a unique id that begins with the client's ``x-request-id``: what to look for in the engine's log."""
+    return replace(options, request_id=f"{bound('request_id') or 'req'}-{uuid4().hex[:12]}")

@@ -215,3 +215,14 @@ def test_stock_git_agrees_with_the_store(world):
         done = subprocess.run(["git", *command], cwd=info["path"], env=world.env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert command[0] != "status" or done.stdout == ""
+
+
+def test_a_clients_request_id_is_found_in_the_engines_log(world, server):
+    body = {"model": "tiny", "prompt": "x", "max_tokens": 2}
+    name = "trace-me-4711"
+    reply = httpx.post(f"{server.url}/v1/completions", json=body, timeout=60, headers={"x-request-id": name})
+    assert reply.headers["x-request-id"] == name
+    log = [json.loads(line) for line in (world.root / "home/server.log").read_text().splitlines() if line[:1] == "{"]
+    mine = [line for line in log if str(line.get("request_id")).startswith(name)]
+    assert {"request", "request done"} <= {line["event"] for line in mine}
+    assert all("request_id" in line for line in log)
