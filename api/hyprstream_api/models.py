@@ -12,24 +12,7 @@ import msgspec
 from hyprstream_api.errors import UnknownUrl, without_paths
 from hyprstream_api.services import Connection
 from hyprstream_core.interfaces.inference import ModelInfo
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-
-
-def size(num_bytes: float) -> str:
-    """A size in decimal units with one decimal: ``2.3GB``, ``0B``."""
-    value, unit = float(num_bytes), 0
-    while value >= 999.95 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.0f}B" if unit == 0 else f"{value:.1f}{_UNITS[unit]}"
-
-
-def age(seconds: float) -> str:
-    """A time span in its largest unit from minutes on: ``0m``, ``30m``, ``2h``, ``5d``."""
-    for unit, length in (("d", 86400), ("h", 3600)):
-        if seconds >= length:
-            return f"{seconds // length:.0f}{unit}"
-    return f"{max(seconds, 0) // 60:.0f}m"
+from hyprstream_core.units import age, size
 
 
 def model_record(info: ModelInfo, loaded: tuple[str, ...], now: float) -> dict[str, Any]:

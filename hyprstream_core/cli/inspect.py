@@ -12,8 +12,9 @@ import click
 from hyprstream_core.cli.context import Context
 from hyprstream_core.cli.facts import model_facts
 from hyprstream_core.cli.options import json_option
-from hyprstream_core.cli.output import emit_fields, emit_json, size
+from hyprstream_core.cli.output import emit_fields, emit_json
 from hyprstream_core.cli.progress import transfer_progress
+from hyprstream_core.units import size
 
 if TYPE_CHECKING:
     from hyprstream_core.repo.records import Resolved

@@ -9,7 +9,8 @@ import click
 
 from hyprstream_core.cli.context import Context
 from hyprstream_core.cli.options import json_option
-from hyprstream_core.cli.output import age, emit_json, emit_note, emit_table, size
+from hyprstream_core.cli.output import emit_json, emit_note, emit_table
+from hyprstream_core.units import age, size
 
 if TYPE_CHECKING:
     from hyprstream_core.repo.records import Model, Worktree, WorktreeInfo

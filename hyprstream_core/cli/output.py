@@ -19,7 +19,6 @@ from hyprstream_core.errors import HyprstreamError
 
 _KEEP = {ord("\n"), ord("\t")}
 _CONTROLS = {c: f"\\x{c:02x}" for c in [*range(32), *range(127, 160)] if c not in _KEEP}
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def printable(text: str) -> str:
@@ -89,22 +88,6 @@ def emit_error(error: HyprstreamError, *, as_json: bool, env: Mapping[str, str])
 def emit_note(text: str) -> None:
     """Write a line for people to stderr."""
     click.echo(printable(text), err=True)
-
-
-def size(num_bytes: float) -> str:
-    """A size in decimal units with one decimal: ``2.3GB``, ``0B``."""
-    value, unit = float(num_bytes), 0
-    while value >= 999.95 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.0f}B" if unit == 0 else f"{value:.1f}{_UNITS[unit]}"
-
-
-def age(seconds: float) -> str:
-    """A time span in its largest unit: ``30m``, ``2h``, ``5d``."""
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds // length:.0f}{unit}"
-    return f"{max(seconds, 0):.0f}s"
 
 
 def silence_stdout() -> None:

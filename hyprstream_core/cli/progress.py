@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from hyprstream_core.cli.output import emit_note, printable, size
+from hyprstream_core.cli.output import emit_note, printable
 from hyprstream_core.interfaces.storage import Progress
+from hyprstream_core.units import size
 
 PLAIN_INTERVAL = 5.0
 """Seconds between two lines of one phase, where there is no terminal."""

@@ -9,7 +9,8 @@ import click
 
 from hyprstream_core.cli.context import Context
 from hyprstream_core.cli.options import json_option
-from hyprstream_core.cli.output import emit_fields, emit_json, size
+from hyprstream_core.cli.output import emit_fields, emit_json
+from hyprstream_core.units import size
 
 
 @click.group()

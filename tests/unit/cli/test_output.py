@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyprstream_core.cli.output import age, emit_fields, emit_table, has_colour, printable, size
+from hyprstream_core.cli.output import emit_fields, emit_table, has_colour, printable
 from hyprstream_core.cli.progress import PlainLines, transfer_progress
+from hyprstream_core.units import age, size
 
 
 @pytest.mark.parametrize(
