@@ -5,8 +5,13 @@ import sys
 from importlib.metadata import entry_points
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 OURS = {"hyprstream-api", "hyprstream-demo", "hyprstream-qwen"}
+
+# A busy machine must not fail a property: time limits are pytest-timeout's.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

@@ -222,7 +222,12 @@ def test_a_clients_request_id_is_found_in_the_engines_log(world, server):
     name = "trace-me-4711"
     reply = httpx.post(f"{server.url}/v1/completions", json=body, timeout=60, headers={"x-request-id": name})
     assert reply.headers["x-request-id"] == name
-    log = [json.loads(line) for line in (world.root / "home/server.log").read_text().splitlines() if line[:1] == "{"]
-    mine = [line for line in log if str(line.get("request_id")).startswith(name)]
-    assert {"request", "request done"} <= {line["event"] for line in mine}
+    deadline = time.monotonic() + 5
+    while True:  # the server logs a request when its answer has been sent
+        lines = (world.root / "home/server.log").read_text().splitlines()
+        log = [json.loads(line) for line in lines if line[:1] == "{"]
+        if {"request", "request done"} <= {line["event"] for line in log if str(line["request_id"]).startswith(name)}:
+            break
+        assert time.monotonic() < deadline, "the client's request id is not in both logs"
+        time.sleep(0.05)
     assert all("request_id" in line for line in log)
