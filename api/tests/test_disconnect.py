@@ -76,7 +76,8 @@ def test_a_worker_told_to_stop_ends_answers_that_take_too_long_with_an_error(own
         assert streaming.recv(100)
         served.process.send_signal(signal.SIGTERM)
         streamed, waited = [b"".join(iter(lambda c=c: c.recv(65536), b"")) for c in (streaming, waiting)]
-        assert streamed.endswith(b"0\r\n\r\n")
+        # The worker may exit before gunicorn has sent the last, empty chunk: the error event is what counts.
+        assert b'data: {"error"' in streamed
         assert b"[DONE]" not in streamed
         for answer in (streamed, waited):
             assert b'"message":"the server is stopping' in answer
