@@ -53,6 +53,7 @@ class EventStream:
         self._ping_seconds = ping_seconds
         self._next: asyncio.Task[bytes | None] | None = None
         self._ended = False
+        self._cut = False
         self._scope = ExitStack()
 
     async def begin(self) -> None:
@@ -89,6 +90,8 @@ class EventStream:
     async def _wait(self) -> bool:
         """Whether the next event, or the end, came within the ping interval."""
         if self._next is None:
+            if self._cut:
+                return True
             self._next = asyncio.create_task(self._step())
         done, _ = await asyncio.wait({self._next}, timeout=self._ping_seconds)
         return bool(done)
@@ -103,6 +106,8 @@ class EventStream:
         return self._next.result()
 
     def _cancel(self) -> None:
+        """End the answer; also when nobody waits for its next event, because the client still reads the last one."""
+        self._cut = True
         if self._next is not None:
             self._next.cancel()
 

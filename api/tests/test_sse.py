@@ -131,6 +131,23 @@ def test_a_worker_that_must_go_ends_streams_with_an_error():
     assert b"stopping" in data[1]
 
 
+def test_a_worker_that_must_go_ends_a_stream_whose_client_still_reads_its_last_event():
+    async def stop():
+        lifetime = Lifetime()
+        stream = Source(b"a", b"b", b"c").stream(lifetime)
+        await stream.begin()
+        assert await anext(stream) == b"a"
+        ending = asyncio.create_task(lifetime.end())
+        await asyncio.sleep(0.05)
+        rest = [data async for data in stream]
+        await stream.close()
+        await asyncio.wait_for(ending, 1)
+        return rest
+
+    (last,) = asyncio.run(stop())
+    assert b"stopping" in last
+
+
 def test_a_worker_that_must_go_ends_waiting_answers_with_an_error():
     async def stop():
         lifetime = Lifetime()
