@@ -23,7 +23,7 @@ _RETRIES = urllib3.Retry(connect=2, read=0, status=0, other=0, redirect=5)
 class Files(Transport):
     """A repository on this machine, bare or not. Its large files are in its own ``lfs/objects``."""
 
-    def connect(self, url: str, timeout: float) -> Connection:  # noqa: ARG002 - no network, no waiting
+    def connect(self, url: str) -> Connection:
         """See :meth:`Transport.connect`."""
         parts = urlsplit(url)
         path = Path(unquote(parts.path))
@@ -39,7 +39,7 @@ class Files(Transport):
 class Http(Transport):
     """git's smart protocol over HTTP. Credentials in the URL go to its own host only."""
 
-    def connect(self, url: str, timeout: float) -> Connection:
+    def connect(self, url: str) -> Connection:
         """See :meth:`Transport.connect`; nothing is sent yet."""
         parts = urlsplit(url)
         if not parts.hostname:
@@ -47,8 +47,8 @@ class Http(Transport):
         bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         client = HttpClient(
             bare,
-            limits=self.limits,
-            timeout=timeout,
+            limits=self.access.limits,
+            timeout=self.access.timeout,
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
         )

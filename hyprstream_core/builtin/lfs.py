@@ -78,8 +78,8 @@ class Lfs(ContentFilter):
         Raises:
             BadObject: ``lfs.bad_object``.
         """
-        if len(blob) > self.limits.pointer_bytes:
-            raise _bad(f"it has {len(blob):,} bytes, a pointer at most {self.limits.pointer_bytes:,}")
+        if len(blob) > self.access.limits.pointer_bytes:
+            raise _bad(f"it has {len(blob):,} bytes, a pointer at most {self.access.limits.pointer_bytes:,}")
         match = _POINTER.fullmatch(blob)
         if match is None:
             raise _bad("expected the lines version, oid sha256:<64 lower-case hex digits>, size, and nothing else")
@@ -92,7 +92,7 @@ class Lfs(ContentFilter):
         """Fetch by the batch API, or out of a folder for a remote on this machine."""
         scheme = urlsplit(source.endpoint or source.url).scheme
         if scheme in ("http", "https"):
-            _BatchClient(source, self.timeout, self.limits.json_file_bytes).fetch(pointers, write)
+            _BatchClient(source, self.access.timeout, self.access.limits.json_file_bytes).fetch(pointers, write)
         elif source.endpoint is not None and not scheme:
             for pointer in pointers:
                 _copy(Path(source.endpoint), pointer, write)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from hyprstream_core.config import Limits
+from hyprstream_core.interfaces.transport import Access
 
 Progress = Callable[[str, int, int | None], None]
 """``progress(phase, done_bytes, total_bytes_or_None)``; called often, must return quickly. The phases "check" and
@@ -35,20 +35,24 @@ class Pointer:
 @dataclass(frozen=True)
 class RemoteSource:
     """Where content may be fetched from: the remote's git URL, and the batch endpoint that its transport named
-    (an ``http(s)`` URL, or a directory of objects for local remotes), or None to derive one."""
+    (an ``http(s)`` URL, or a directory of objects for local remotes), or None to derive one.
+
+    ``commit`` is what is being checked out, and ``paths`` says by a pointer's oid where its file is in it: for
+    remotes that serve files by revision and path."""
 
     url: str
     endpoint: str | None = None
+    commit: str = ""
+    paths: Mapping[str, str] = field(default_factory=dict)
 
 
 class ContentFilter(ABC):
     """Fetches the content behind pointers. Core verifies sha256 and size of every byte that arrives
-    before it is visible, whatever the implementation does. Made by core with the seconds that a remote
-    may stay silent, and the ``limits`` that hold for everything read."""
+    before it is visible, whatever the implementation does. Made by core with the bounds and credentials
+    of ``access``."""
 
-    def __init__(self, timeout: float = 60.0, limits: Limits | None = None) -> None:
-        self.timeout = timeout
-        self.limits = limits or Limits()
+    def __init__(self, access: Access | None = None) -> None:
+        self.access = access or Access()
 
     @abstractmethod
     def parse(self, blob: bytes) -> Pointer:

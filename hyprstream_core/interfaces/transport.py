@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hyprstream_core.config import Limits
+from hyprstream_core.config import CloneSettings, Limits
 
 if TYPE_CHECKING:
     from dulwich.client import GitClient
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What proves who asks: a password and its user, or a token, for which ``user`` is empty."""
+
+    user: str
+    secret: str = field(repr=False)
+
+
+def _nobody(url: str) -> Credential | None:  # noqa: ARG001 - the default of a callback
+    """Say nothing about who asks."""
+    return None
+
+
+@dataclass(frozen=True)
+class Access:
+    """How remotes may be reached; handed to every transport and storage filter.
+
+    ``credential(url)`` is who to say one is at exactly that URL's scheme, host and port. It is asked anew for
+    every place that a remote redirects or points to, so that nothing is told to a host it was not meant for.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    clone: CloneSettings = field(default_factory=CloneSettings)
+    credential: Callable[[str], Credential | None] = _nobody
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a remote may stay silent."""
+        return self.clone.timeout
 
 
 @dataclass(frozen=True)
@@ -35,14 +67,14 @@ class Connection:
 
 
 class Transport(ABC):
-    """Turns a URL into a :class:`Connection`. Made by core with the ``limits`` that hold for everything read."""
+    """Turns a URL into a :class:`Connection`. Made by core with the bounds and credentials of ``access``."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, access: Access | None = None) -> None:
+        self.access = access or Access()
 
     @abstractmethod
-    def connect(self, url: str, timeout: float) -> Connection:
-        """Prepare to talk to ``url``; every network wait is bounded by ``timeout`` seconds.
+    def connect(self, url: str) -> Connection:
+        """Prepare to talk to ``url``; every network wait is bounded by ``access.timeout``.
 
         Raises:
             RemoteError: the URL is not usable, or the place does not answer.

@@ -38,7 +38,7 @@ def clone(
 ) -> Model:
     """See :meth:`hyprstream_core.repo.store.Store.clone`; ``name`` is normalised and was free a moment ago."""
     with space.stage() as stage, space.content_in_use():
-        connection = space.parts.transport(url.scheme).connect(url.text, space.timeout)
+        connection = space.parts.transport(url.scheme).connect(url.text)
         repository = stage / "repo.git"
         create(repository, url=url.clean, lfs=space.layout.lfs)
         with open_git(repository) as git:

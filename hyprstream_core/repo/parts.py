@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from hyprstream_core.config import Limits
 from hyprstream_core.errors import ConfigError, RemoteError
 from hyprstream_core.interfaces.storage import ContentFilter, Materialiser, StorageFilter, WorktreeDriver
-from hyprstream_core.interfaces.transport import GitTransport, Transport
+from hyprstream_core.interfaces.transport import Access, GitTransport, Transport
 
 
 class Parts:
@@ -25,16 +24,14 @@ class Parts:
         filters: Iterable[StorageFilter],
         drivers: Iterable[WorktreeDriver],
         load: Callable[[str], Any],
-        limits: Limits | None = None,
-        timeout: float = 60.0,
+        access: Access | None = None,
     ) -> None:
-        """``load`` turns ``"module:attribute"`` into the class; ``timeout`` (seconds) and ``limits`` are handed on."""
+        """``load`` turns ``"module:attribute"`` into the class; ``access`` is handed on."""
         self._transports = {scheme: record for record in transports for scheme in record.schemes}
         self._filters = sorted(filters, key=lambda record: -len(record.sniff))
         self._drivers = {record.name: record for record in drivers}
         self._load = load
-        self._limits = limits or Limits()
-        self._timeout = timeout
+        self.access = access or Access()
         self._made: dict[str, Any] = {}
 
     def _make(self, path: str, kind: type[Any], *arguments: object) -> Any:
@@ -64,7 +61,7 @@ class Parts:
                 remedy="install the plugin that provides it; see: hyprstream plugins",
                 param="url",
             )
-        transport: Transport = self._make(record.load, Transport, self._limits)
+        transport: Transport = self._make(record.load, Transport, self.access)
         return transport
 
     def filter_for(self, head: bytes) -> tuple[str, ContentFilter] | None:
@@ -77,7 +74,7 @@ class Parts:
     def filter(self, name: str) -> ContentFilter:
         """The filter called ``name``."""
         record = next(r for r in self._filters if r.name == name)
-        content_filter: ContentFilter = self._make(record.load, ContentFilter, self._timeout, self._limits)
+        content_filter: ContentFilter = self._make(record.load, ContentFilter, self.access)
         return content_filter
 
     def driver(self, name: str, directory: Path) -> tuple[str, Materialiser]:

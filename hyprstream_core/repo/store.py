@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from hyprstream_core.config import Limits
 from hyprstream_core.errors import Conflict
 from hyprstream_core.interfaces.storage import Progress, RemoteSource
 from hyprstream_core.repo import clone as cloning
@@ -37,14 +36,11 @@ class Store:
         root: Path,
         parts: Parts,
         *,
-        limits: Limits | None = None,
-        timeout: float = 60.0,
         driver: str = "auto",
         lock_timeout: float = 30.0,
     ) -> None:
-        """``driver`` names how worktrees are filled; ``timeout`` is seconds without a byte from a remote,
-        ``lock_timeout`` seconds to wait for another writer."""
-        self._space = Workspace(Layout(root.absolute()), parts, limits or Limits(), timeout, driver, lock_timeout)
+        """``driver`` names how worktrees are filled; ``lock_timeout`` is seconds to wait for another writer."""
+        self._space = Workspace(Layout(root.absolute()), parts, driver, lock_timeout)
         self._registry = Registry(self._space.layout, self._space.limits, lock_timeout)
 
     def clone(
@@ -180,7 +176,7 @@ class Store:
     def _source(self, model: Model) -> RemoteSource:
         """Where the large files of a model come from."""
         address = parse_url(model.url)
-        connection = self._space.parts.transport(address.scheme).connect(address.text, self._space.timeout)
+        connection = self._space.parts.transport(address.scheme).connect(address.text)
         return RemoteSource(address.text, connection.content)
 
     def _sweep(self) -> None:

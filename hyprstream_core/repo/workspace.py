@@ -38,10 +38,18 @@ class Workspace:
 
     layout: Layout
     parts: Parts
-    limits: Limits
-    timeout: float
     driver: str
     lock_timeout: float
+
+    @property
+    def limits(self) -> Limits:
+        """Maxima for everything that comes from outside."""
+        return self.parts.access.limits
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a remote may stay silent."""
+        return self.parts.access.timeout
 
     @contextmanager
     def stage(self) -> Iterator[Path]:

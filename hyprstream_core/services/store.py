@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hyprstream_core.config import Settings
+from hyprstream_core.interfaces.transport import Access
 from hyprstream_core.plugins import Plugins, load
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.store import Store
@@ -15,13 +16,6 @@ def open_store(settings: Settings, plugins: Plugins) -> Store:
         filters=plugins.storage_filters(),
         drivers=plugins.worktree_drivers(),
         load=load,
-        limits=settings.limits,
-        timeout=settings.clone.timeout,
+        access=Access(settings.limits, settings.clone),
     )
-    return Store(
-        settings.models_dir,
-        parts,
-        limits=settings.limits,
-        timeout=settings.clone.timeout,
-        driver=settings.clone.worktree_driver,
-    )
+    return Store(settings.models_dir, parts, driver=settings.clone.worktree_driver)

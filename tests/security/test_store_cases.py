@@ -269,7 +269,7 @@ def sends(new_store, refused, monkeypatch):
         from hyprstream_core.interfaces.transport import Connection, Transport
 
         class Evil(Transport):
-            def connect(self, url, timeout):
+            def connect(self, url):
                 return Connection(_PackClient(pack, tip, list(names)), "")
 
         store = new_store(limits=limits or Limits())

@@ -18,9 +18,9 @@ from typing import ClassVar
 import pytest
 
 from hyprstream_core.builtin import hyprstream_storage_filters, hyprstream_worktree_drivers
-from hyprstream_core.config import Limits
+from hyprstream_core.config import CloneSettings
 from hyprstream_core.errors import RemoteError
-from hyprstream_core.interfaces.transport import Connection, GitTransport, Transport
+from hyprstream_core.interfaces.transport import Access, Connection, GitTransport, Transport
 from hyprstream_core.plugins import load
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.store import Store
@@ -39,7 +39,7 @@ class GitTransportSuite:
 
     @pytest.fixture
     def made(self) -> Transport:
-        opened: Transport = load(self.record.load)(Limits())
+        opened: Transport = load(self.record.load)(Access(clone=CloneSettings(timeout=10.0)))
         return opened
 
     @pytest.fixture
@@ -50,17 +50,16 @@ class GitTransportSuite:
             filters=list(hyprstream_storage_filters()),
             drivers=list(hyprstream_worktree_drivers()),
             load=load,
-            limits=Limits(),
-            timeout=10.0,
+            access=Access(clone=CloneSettings(timeout=10.0)),
         )
-        return Store(tmp_path / "models", parts, limits=Limits(), timeout=10.0)
+        return Store(tmp_path / "models", parts)
 
     def test_its_urls_are_of_its_schemes(self, tmp_path: Path) -> None:
         for url in (self.url(tmp_path), self.missing):
             assert url.partition("://")[0] in self.record.schemes
 
     def test_a_connection_advertises_branches(self, made: Transport, tmp_path: Path) -> None:
-        connection = made.connect(self.url(tmp_path), 10.0)
+        connection = made.connect(self.url(tmp_path))
         assert isinstance(connection, Connection)
         with closing(connection.client) as client:
             refs = client.get_refs(connection.path.encode()).refs

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import pytest
 
-from hyprstream_core.config import Limits
+from hyprstream_core.config import CloneSettings, Limits
 from hyprstream_core.errors import BadObject
 from hyprstream_core.interfaces.storage import ContentFilter, StorageFilter
+from hyprstream_core.interfaces.transport import Access
 from hyprstream_core.plugins import load
 
 
@@ -24,7 +25,7 @@ class StorageFilterSuite:
 
     @pytest.fixture
     def made(self) -> ContentFilter:
-        opened: ContentFilter = load(self.record.load)(10.0, Limits())
+        opened: ContentFilter = load(self.record.load)(Access(clone=CloneSettings(timeout=10.0)))
         return opened
 
     @pytest.mark.parametrize("size", [0, 1, 2**40])

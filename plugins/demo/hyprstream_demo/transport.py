@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 from dulwich.client import LocalGitClient
 from dulwich.config import ConfigDict
 
-from hyprstream_core.config import Limits
 from hyprstream_core.errors import RemoteError
-from hyprstream_core.interfaces.transport import Connection, Transport
+from hyprstream_core.interfaces.transport import Access, Connection, Transport
 from hyprstream_demo.cache import private_directory, published
 from hyprstream_demo.repository import OBJECTS, build, fingerprint
 
@@ -25,12 +24,12 @@ MODELS = ("chat",)
 class DemoTransport(Transport):
     """Serves the models of this package."""
 
-    def __init__(self, limits: Limits | None = None, cache: Path | None = None) -> None:
+    def __init__(self, access: Access | None = None, cache: Path | None = None) -> None:
         """``cache`` is where repositories are kept; by default a private folder among the temporary files."""
-        super().__init__(limits)
+        super().__init__(access)
         self._cache = cache
 
-    def connect(self, url: str, timeout: float) -> Connection:  # noqa: ARG002 - nothing here waits for a network
+    def connect(self, url: str) -> Connection:
         """The repository of ``url``.
 
         Raises:

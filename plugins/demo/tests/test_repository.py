@@ -33,7 +33,7 @@ def git(*arguments: str, cwd: Path) -> str:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    return Path(DemoTransport(cache=tmp_path / "cache").connect("demo://chat", timeout=5).path)
+    return Path(DemoTransport(cache=tmp_path / "cache").connect("demo://chat").path)
 
 
 def refs(bare: Path) -> dict[str, str]:
@@ -89,7 +89,7 @@ def test_the_branch_brief_differs_in_its_chat_template_alone(bare: Path) -> None
 
 
 def test_connection_names_the_content_directory(tmp_path: Path) -> None:
-    connection = DemoTransport(cache=tmp_path).connect("demo://chat", timeout=5)
+    connection = DemoTransport(cache=tmp_path).connect("demo://chat")
     assert connection.content == str(Path(connection.path) / OBJECTS)
     assert set(connection.client.get_refs(connection.path.encode()).refs) >= {b"refs/heads/main", b"refs/tags/v1"}
 
@@ -97,28 +97,28 @@ def test_connection_names_the_content_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["demo://xyz", "demo://", "demo://chat/../../etc", "demo://chat/x", "demo:///chat"])
 def test_an_unknown_model_is_refused_by_naming_what_there_is(url: str, tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="demo://chat") as caught:
-        DemoTransport(cache=tmp_path).connect(url, timeout=5)
+        DemoTransport(cache=tmp_path).connect(url)
     assert caught.value.error_code == "remote.not_found"
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("url", ["demo://chat", "demo://chat/", "demo://chat.git"])
 def test_usual_spellings_of_the_url_work(url: str, tmp_path: Path) -> None:
-    assert Path(DemoTransport(cache=tmp_path).connect(url, timeout=5).path).is_dir()
+    assert Path(DemoTransport(cache=tmp_path).connect(url).path).is_dir()
 
 
 def test_the_repository_is_kept_for_the_next_time(tmp_path: Path) -> None:
     transport = DemoTransport(cache=tmp_path)
-    first = Path(transport.connect("demo://chat", timeout=5).path)
+    first = Path(transport.connect("demo://chat").path)
     before = first.stat().st_ino
-    assert Path(transport.connect("demo://chat", timeout=5).path).stat().st_ino == before
+    assert Path(transport.connect("demo://chat").path).stat().st_ino == before
 
 
 def test_a_damaged_copy_is_made_again(bare: Path, tmp_path: Path) -> None:
     stored = next(p for p in (bare / OBJECTS).rglob("*") if p.is_file())
     stored.chmod(0o600)
     stored.write_bytes(b"cut")
-    again = Path(DemoTransport(cache=tmp_path / "cache").connect("demo://chat", timeout=5).path)
+    again = Path(DemoTransport(cache=tmp_path / "cache").connect("demo://chat").path)
     assert again == bare
     assert stored.read_bytes() == (PACKAGE / "model" / WEIGHTS).read_bytes()
     assert [p.name for p in bare.parent.iterdir()] == [bare.name]
@@ -135,7 +135,7 @@ def test_a_failed_build_leaves_nothing_visible(tmp_path: Path) -> None:
 
 
 def connect_in(cache: Path) -> str:
-    return DemoTransport(cache=cache).connect("demo://chat", timeout=5).path
+    return DemoTransport(cache=cache).connect("demo://chat").path
 
 
 def test_several_processes_may_connect_at_once(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_cache_that_somebody_else_can_write_is_refused(tmp_path: Path) -> None
     directory = private_directory(tmp_path)
     directory.chmod(0o777)
     with pytest.raises(RemoteError, match="not a private folder"):
-        DemoTransport(cache=tmp_path).connect("demo://chat", timeout=5)
+        DemoTransport(cache=tmp_path).connect("demo://chat")
 
 
 def test_a_link_in_place_of_the_cache_is_refused(tmp_path: Path) -> None:
