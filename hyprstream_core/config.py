@@ -111,6 +111,8 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """References that a remote may advertise."""
     repo_pack_bytes: Annotated[int, Meta(ge=1)] = 2 * 2**30
     """Bytes of one fetched git pack; also of the plain files of one checkout."""
+    repo_inflated_bytes: Annotated[int, Meta(ge=1)] = 16 * 2**30
+    """Bytes of all objects of one fetched git pack, unpacked."""
     repo_objects: Annotated[int, Meta(ge=1)] = 2_000_000
     """Objects in one fetched git pack."""
     pointer_bytes: Annotated[int, Meta(ge=1)] = 1024

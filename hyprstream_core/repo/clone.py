@@ -200,4 +200,8 @@ def remove(space: Workspace, registry: Registry, model: Model) -> None:
                 del records[model.name]
 
         registry.change(stage, f"remove {model.name}", edit)
-    abandon(space, registry, model.name)
+        try:
+            abandon(space, registry, model.name)
+        except BaseException:
+            staging.leave(stage)  # it is no longer listed; whoever sweeps next deletes its files
+            raise

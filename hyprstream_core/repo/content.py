@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from hyprstream_core.errors import BadObject, RemoteError
 from hyprstream_core.interfaces.storage import ContentSink, Pointer, Progress, RemoteSource
 from hyprstream_core.repo import locks
-from hyprstream_core.repo.durable import require_space
+from hyprstream_core.repo.durable import make_folders, replace, require_space
 from hyprstream_core.repo.gitdir import GitDir, open_git
 from hyprstream_core.repo.large_objects import FileSink, bad_content, has_content
 from hyprstream_core.repo.parts import Parts
@@ -73,12 +74,25 @@ def fetch_content(
         return FileSink(space.layout, pointer, scratch, count)
 
     for name, batch in wanted.items():
+        _note_filter(space, name, scratch)
         space.parts.filter(name).fetch(batch, origin, write)
     for pointer in pending.values():
         if not has_content(space.layout, pointer):
             raise RemoteError(
                 f"the remote did not deliver large file {pointer.oid}", code="lfs.missing", oid=pointer.oid
             )
+
+
+def _filters_ever(space: Workspace) -> frozenset[str]:
+    """The filters by which content has ever come into this store: one empty file each."""
+    return frozenset(unquote(path.name) for path in space.layout.filters.glob("*"))
+
+
+def _note_filter(space: Workspace, name: str, scratch: Path) -> None:
+    note = space.layout.filters / quote(name, safe="")
+    if not note.exists():
+        make_folders(note.parent)
+        replace(note, b"", scratch)
 
 
 def _missing(space: Workspace, pointers: Mapping[str, tuple[str, Pointer]]) -> dict[str, Sequence[Pointer]]:
@@ -92,16 +106,21 @@ def _missing(space: Workspace, pointers: Mapping[str, tuple[str, Pointer]]) -> d
     return {name: batch for name, batch in by_filter.items() if batch}
 
 
-def collect(space: Workspace, repositories: Iterable[Path]) -> int:
-    """Delete the content that no object of ``repositories`` points at; the bytes freed.
+def collect(space: Workspace, repositories: Callable[[], Iterable[Path]]) -> int:
+    """Delete the content that no object of ``repositories()`` points at; the bytes freed.
 
-    Does nothing while any command may be using content that it has not published yet; the next call will.
+    ``repositories`` is asked when nobody can publish another one. Does nothing while any command may be using
+    content that it has not published yet, or while a filter is missing by which content has come here (nobody
+    can tell its pointers from plain text then); a later call will.
 
     Raises:
         Conflict: content is in use.
+        BadObject: a repository is damaged, so that nobody knows what it points at.
     """
     with locks.hold(space.layout.lock("content"), "the object store", 0):
-        needed = {pointer.oid for path in repositories for pointer in _all_pointers(space, path)}
+        if not _filters_ever(space) <= space.parts.filter_names:
+            return 0
+        needed = {pointer.oid for path in repositories() for pointer in _all_pointers(space, path)}
         freed = 0
         for file in (space.layout.lfs / "objects").glob("??/??/*"):
             if file.name not in needed:

@@ -73,7 +73,7 @@ def load(path: Path, maximum: int) -> dict[str, IndexEntry]:
     Raises:
         BadObject: it is malformed, or larger than ``maximum`` bytes.
     """
-    from dulwich.index import read_index
+    from dulwich.index import UnsupportedIndexFormat, read_index
 
     try:
         with path.open("rb") as file:
@@ -82,7 +82,7 @@ def load(path: Path, maximum: int) -> dict[str, IndexEntry]:
             entries = list(read_index(file))
     except FileNotFoundError:
         return {}
-    except (ValueError, struct.error, AssertionError) as error:
+    except (ValueError, struct.error, AssertionError, UnsupportedIndexFormat) as error:
         raise BadObject(
             f"the index of a worktree is damaged: {error}", remedy="git read-tree HEAD rebuilds it"
         ) from error

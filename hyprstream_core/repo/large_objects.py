@@ -28,18 +28,35 @@ _AGE = 10
 
 
 def has_content(layout: Layout, pointer: Pointer) -> bool:
-    """Whether the object is in the store.
+    """Whether the object is in the store, where nobody can write to it.
 
     Raises:
-        BadObject: it is, and has another size than ``pointer`` says.
+        BadObject: it is, and has another size than ``pointer`` says, or other content than its name.
     """
+    path = layout.content(pointer.oid)
     try:
-        size = layout.content(pointer.oid).stat().st_size
+        stat = path.stat()
     except FileNotFoundError:
         return False
-    if size != pointer.size:
-        raise bad_content(pointer, f"the pointer says {pointer.size:,} bytes, the object has {size:,}")
+    if stat.st_size != pointer.size:
+        raise bad_content(pointer, f"the pointer says {pointer.size:,} bytes, the object has {stat.st_size:,}")
+    if stat.st_mode & 0o222:
+        _adopt(path, pointer)
     return True
+
+
+def _adopt(path: Path, pointer: Pointer) -> None:
+    """Make an object ours that stock git-lfs has put into the store: it leaves them writable."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != pointer.oid:
+        raise BadObject(
+            f"large file {pointer.oid} in the store was changed: its content hashes to {found}",
+            code="lfs.bad_object",
+            remedy=f"delete {path} and run it again",
+            oid=pointer.oid,
+        )
+    path.chmod(0o444)
 
 
 def bad_content(pointer: Pointer, why: str) -> BadObject:

@@ -7,6 +7,7 @@
 <root>/<name>/worktrees/<branch>/
 <root>/<name>/views/<commit>/   and <commit>.json beside it
 <root>/lfs/objects/aa/bb/<oid>  read-only content, in git-lfs's own layout
+<root>/.filters/<name>          empty: content has come by the storage filter of that name
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ class Layout:
     def lfs(self) -> Path:
         """git-lfs's ``lfs.storage`` of every repository here."""
         return self.root / "lfs"
+
+    @property
+    def filters(self) -> Path:
+        """Notes of the storage filters by which content has come here."""
+        return self.root / ".filters"
 
     def lock(self, name: str) -> Path:
         """The lock file for ``name``."""

@@ -60,8 +60,11 @@ def scan(file: BinaryIO, length: int, limits: Limits, id_bytes: int = 20) -> Non
     if count > limits.repo_objects:
         raise _too_large(f"the pack has {count:,} objects, at most {limits.repo_objects:,} are allowed")
     reader = _Reader(file, length - 12 - id_bytes)
+    inflated = 0
     for _ in range(count):
-        _scan_object(reader, limits.repo_blob_bytes, id_bytes)
+        inflated += _scan_object(reader, limits.repo_blob_bytes, id_bytes)
+        if inflated > limits.repo_inflated_bytes:
+            raise _too_large(f"the pack's objects have more than {limits.repo_inflated_bytes:,} bytes in all")
     if reader.position != length - 12 - id_bytes:
         raise _damaged("there are bytes after the last object")
 
@@ -80,7 +83,8 @@ def _check_trailer(file: BinaryIO, length: int, id_bytes: int) -> None:
     file.seek(0)
 
 
-def _scan_object(reader: _Reader, maximum: int, id_bytes: int) -> None:
+def _scan_object(reader: _Reader, maximum: int, id_bytes: int) -> int:
+    """Check one object; the bytes that it has when deltas are resolved, and those of the delta itself."""
     start = reader.position
     kind, size = _type_and_size(reader)
     _check_size(size, maximum)
@@ -93,8 +97,11 @@ def _scan_object(reader: _Reader, maximum: int, id_bytes: int) -> None:
     elif kind not in (COMMIT, TREE, BLOB, TAG):
         raise _damaged(f"got object type {kind}")
     head = _inflate(reader, size)
-    if kind in (OFS_DELTA, REF_DELTA):
-        _check_size(delta_target_size(head), maximum)
+    if kind not in (OFS_DELTA, REF_DELTA):
+        return size
+    target = delta_target_size(head)
+    _check_size(target, maximum)
+    return size + target
 
 
 def _type_and_size(reader: _Reader) -> tuple[int, int]:
@@ -176,7 +183,11 @@ def object_size(file: BinaryIO, offset: int, id_bytes: int = 20) -> tuple[int, i
     else:
         for _ in range(id_bytes):
             reader.byte()
-    return kind, delta_target_size(zlib.decompressobj().decompress(reader.available(), 32))
+    try:
+        head = zlib.decompressobj().decompress(reader.available(), 32)
+    except zlib.error as error:
+        raise _damaged(f"zlib: {error}") from error
+    return kind, delta_target_size(head)
 
 
 def _check_size(size: int, maximum: int) -> None:

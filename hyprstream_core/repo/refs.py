@@ -13,7 +13,7 @@ from hyprstream_core.errors import RefError
 
 RESERVED = frozenset(
     {"objects", "lfs", "worktrees", "views", "peer", "list", "download", "cache", "info", "load", "unload"}
-    | {".registry", ".staging", ".locks"}
+    | {".registry", ".staging", ".locks", ".filters"}
 )
 """Words that no part of a model's name may be: they mean something in paths of the store or of the API."""
 

@@ -18,12 +18,13 @@ from hyprstream_core.config import Limits
 from hyprstream_core.errors import BadObject, Conflict, ModelNotFound, StoreError
 from hyprstream_core.repo import index, locks
 from hyprstream_core.repo.durable import make_folders, replace
-from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git
+from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git, read_refs
 from hyprstream_core.repo.large_objects import write_loose
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.records import Model
 
 _FILE = "registry.json"
+_BRANCH = "refs/heads/main"
 _IGNORE = b"*.lock\n*.tmp\n*.pem\n*.key\n*.secret\nkeys/\nsecrets/\n"
 _AUTHOR = b"hyprstream <hyprstream@localhost>"
 
@@ -50,7 +51,7 @@ class Registry:
         self._limits = limits
         self._lock_timeout = lock_timeout
         self._git = layout.registry / ".git"
-        self._ref = self._git / "refs/heads/main"
+        self._ref = self._git / _BRANCH
 
     def models(self) -> dict[str, Model]:
         """Every model by name, in order.
@@ -113,7 +114,8 @@ class Registry:
                 edit(records)
                 commit, entries = self._commit(git, head, records, message, scratch)
             replace(self._ref, f"{commit}\n".encode(), scratch)
-            with suppress(OSError):  # a copy for people; the commit counts, and the next change brings it up to date
+            # A copy for people; the commit counts, and the next change brings the copy up to date.
+            with suppress(OSError, StoreError):
                 self._copy(entries, scratch)
 
     def _create(self, scratch: Path) -> None:
@@ -128,11 +130,12 @@ class Registry:
                 replace(self._git / name, text, scratch)
 
     def _head(self) -> str | None:
+        """The registry's commit; None before the first one."""
         try:
             with self._ref.open("rb") as file:
                 text = file.read(64).decode("ascii", "replace").strip()
         except FileNotFoundError:
-            return None
+            return self._packed_head()
         except NotADirectoryError as error:
             raise StoreError(
                 f"there can be no models in {self._layout.root}: it, or what should be a folder in it, is a file",
@@ -143,6 +146,17 @@ class Registry:
         if not is_oid(text):
             raise BadObject(f"the registry's branch holds {text!r}, expected a commit", remedy="git fsck in .registry")
         return text
+
+    def _packed_head(self) -> str | None:
+        """The registry's commit when git has packed its branch; a registry that has been there never counts as new."""
+        if (self._git / "packed-refs").exists() and (head := read_refs(self._git).get(_BRANCH)):
+            return head
+        if (self._layout.registry / _FILE).exists():
+            raise BadObject(
+                f"the registry's branch {_BRANCH} is gone, but {_FILE} is still there",
+                remedy=f"look for its last commit with: git -C {self._layout.registry} fsck --lost-found",
+            )
+        return None
 
     def _tree(self, git: GitDir, head: str) -> dict[bytes, tuple[int, bytes]]:
         from dulwich.objects import Tree
@@ -190,7 +204,10 @@ class Registry:
 
     def _copy(self, entries: dict[bytes, tuple[int, bytes]], scratch: Path) -> None:
         """Bring the files that people see, and git's index, up to date."""
-        known = index.load(self._git / "index", self._limits.json_file_bytes)
+        try:
+            known = index.load(self._git / "index", self._limits.json_file_bytes)
+        except BadObject:
+            known = {}  # it is made anew
         with open_git(self._git) as git:
             for name in (_FILE, ".gitignore"):
                 oid = entries[name.encode()][1].decode("ascii")

@@ -14,22 +14,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hyprstream_core.errors import RefError
-from hyprstream_core.repo.durable import remove_tree, replace
+from hyprstream_core.repo.durable import remove_tree, replace, write_new
 from hyprstream_core.repo.refs import check_name
 
 _INTENT = "intent.json"
+_LATER = "later"
 _INTENT_BYTES = 4096
 
 
 @contextmanager
 def staging_folder(area: Path) -> Iterator[Path]:
-    """A fresh private folder, deleted afterwards whatever happens."""
+    """A fresh private folder, deleted afterwards whatever happens, unless :func:`leave` was called."""
     folder, fd = _create(area)
     try:
         yield folder
     finally:
-        remove_tree(folder)
+        if not (folder / _LATER).exists():
+            remove_tree(folder)
         os.close(fd)
+
+
+def leave(folder: Path) -> None:
+    """Keep ``folder`` with its intent for the next sweep: what must still be done cannot be done now."""
+    write_new(folder / _LATER, b"")
 
 
 def _create(area: Path) -> tuple[Path, int]:

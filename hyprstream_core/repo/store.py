@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from hyprstream_core.errors import Conflict
+from hyprstream_core.errors import BadObject, Conflict
 from hyprstream_core.interfaces.storage import Progress, RemoteSource
 from hyprstream_core.repo import clone as cloning
 from hyprstream_core.repo import content, resolve, staging, status, views, worktrees
@@ -18,6 +17,7 @@ from hyprstream_core.repo.refs import ModelRef, check_name, check_ref, default_n
 from hyprstream_core.repo.registry import Registry
 from hyprstream_core.repo.remote import parse_url
 from hyprstream_core.repo.workspace import Workspace
+from hyprstream_core.telemetry import logger
 
 
 def _silent(phase: str, done: int, total: int | None) -> None:
@@ -160,8 +160,16 @@ class Store:
             for worktree in model.worktrees():
                 worktrees.require_clean(self._space, worktree)
         cloning.remove(self._space, self._registry, model)
-        with suppress(Conflict):  # somebody is using content; whoever removes next collects it
-            content.collect(self._space, [m.git_dir for m in self.registered()])
+        self._collect()
+
+    def _collect(self) -> None:
+        """Delete content that nothing needs. What keeps it from being done is no failure: the next removal will."""
+        try:
+            content.collect(self._space, lambda: [m.git_dir for m in self.registered()])
+        except Conflict:
+            pass  # somebody is using content
+        except BadObject as error:
+            logger(__name__).warning("unneeded large files were not deleted", error=str(error))
 
     def remove_worktree(self, name: str, branch: str, *, force: bool = False) -> None:
         """Delete the files of one branch; the branch itself stays.

@@ -50,7 +50,7 @@ def refused(store, tmp_path):
         assert caught.value.error_code == code, caught.value
         root = tmp_path / "models"
         assert {p for p in tmp_path.rglob("*") if "models" not in p.parts} == before
-        assert {p.name for p in root.iterdir()} <= {".locks", ".staging", ".registry", "lfs"}
+        assert {p.name for p in root.iterdir()} <= {".locks", ".staging", ".registry", ".filters", "lfs"}
         assert not any((root / ".staging").iterdir())
         assert not [p for p in (root / "lfs").rglob("*") if p.is_file()]
         assert (using or store).registered() == []
@@ -243,6 +243,12 @@ def _object(kind: int, size: int, data: bytes, base: bytes = b"") -> bytes:
     return bytes(head) + base + zlib.compress(data)
 
 
+def _varint(number: int) -> bytes:
+    """A size as the head of a delta has it."""
+    parts = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes(part | 0x80 for part in parts[:-1]) + bytes(parts[-1:])
+
+
 class _PackClient:
     """A remote that sends whatever pack it likes."""
 
@@ -365,6 +371,10 @@ def test_case_009_pack_bombs_are_refused_early(sends):
     sends(
         _pack(_object(3, 5, b"hello"), _object(7, 12, b"\x05" + giga + b"\x00" * 6, base=b"1" * 20)), "repo.too_large"
     )
+    name = hashlib.sha1(b"blob 1048576\0" + b"\0" * 2**20).digest()
+    delta = _varint(2**20) + _varint(2**24) + b"\x90\xff" * 100
+    many = [_object(7, len(delta), delta, base=name) for _ in range(40)]
+    sends(_pack(_object(3, 2**20, b"\0" * 2**20), *many), "repo.too_large", Limits(repo_inflated_bytes=2**28))
     sends(_pack(_object(3, 600 * 2**20, b"\0" * 1000)), "repo.too_large")
     sends(_pack(_object(3, 5, b"hello"), count=2**31), "repo.too_large")
     sends(_pack(_object(3, 100_000, bytes(os.urandom(100_000)))), "repo.too_large", Limits(repo_pack_bytes=50_000))

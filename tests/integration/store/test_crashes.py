@@ -115,12 +115,10 @@ def run_remove(store, child, model_repo, referee, tmp_path, stop):
         check_whole(store, model_repo)
         store.remove("m")
     check_whole(store, model_repo)
-    store.clone(str(model_repo.path), name="m")  # sweeps, and finds the name free
-    assert sorted(p.name for p in (tmp_path / "models").iterdir() if not p.name.startswith(".")) == [
-        "lfs",
-        "m",
-        "other",
-    ]
+    store.clone(str(model_repo.path), name="sweeps")
+    assert {p.name for p in (tmp_path / "models").iterdir() if not p.name.startswith(".")} == {"lfs", "other", "sweeps"}
+    store.remove("sweeps")
+    store.clone(str(model_repo.path), name="m")
     referee(store)
 
 

@@ -86,3 +86,32 @@ def test_a_view_of_which_nothing_is_known_is_made_again(store_with, repo):
         assert view(store) == folder
         assert folder.stat().st_ino != made
         assert (folder / "model.safetensors").read_bytes() == CONTENT
+
+
+def test_content_of_a_filter_that_is_missing_is_not_collected(store_with, repo, make_repo):
+    other = make_repo("plain")
+    other.write("config.json", "{}")
+    other.commit()
+    store = store_with(OTHER)
+    store.clone(str(repo.path), name="m")
+    store.clone(str(other.path), name="x")
+    content = store._space.layout.content(hashlib.sha256(CONTENT).hexdigest())
+    store_with().remove("x")
+    assert content.is_file()
+    store_with(OTHER).remove("m")
+    assert not content.exists()
+
+
+def test_a_damaged_model_keeps_no_other_from_being_removed(store_with, repo, make_repo):
+    other = make_repo("plain")
+    other.write("config.json", "{}")
+    other.commit()
+    store = store_with(OTHER)
+    store.clone(str(repo.path), name="m")
+    store.clone(str(other.path), name="x")
+    loose = store.model("m").git_dir / "objects/aa" / ("b" * 38)
+    loose.parent.mkdir(exist_ok=True)
+    loose.write_bytes(b"junk")
+    store.remove("x")
+    assert [model.name for model in store.registered()] == ["m"]
+    assert store._space.layout.content(hashlib.sha256(CONTENT).hexdigest()).is_file()

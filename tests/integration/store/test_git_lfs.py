@@ -4,6 +4,8 @@ import subprocess
 
 import pytest
 
+from hyprstream_core.errors import BadObject
+
 
 @pytest.fixture
 def lfs_repo(make_repo):
@@ -51,3 +53,19 @@ def test_git_lfs_clones_from_a_bare_repository_of_ours(store, lfs_repo, tmp_path
     subprocess.run(["git", "clone", "-q", f"file://{model.git_dir}", str(tmp_path / "theirs")], check=True)
     again = store.clone(str(tmp_path / "theirs"), name="again")
     assert (again.worktrees()[0].path / "model.safetensors").stat().st_size == 512_000
+
+
+def test_an_object_that_somebody_left_writable_is_verified_and_made_read_only(store, model_repo, tmp_path):
+    oid = model_repo.large("model.safetensors", b"third weights")
+    model_repo.commit()
+    path = store._space.layout.content(oid)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"third Weights")
+    path.chmod(0o644)
+    with pytest.raises(BadObject, match="was changed"):
+        store.clone(str(model_repo.path), name="m")
+    path.write_bytes(b"third weights")
+    store.clone(str(model_repo.path), name="m")
+    assert path.stat().st_mode & 0o777 == 0o444
+    view = store.snapshot(store.resolve("m")) / "model.safetensors"
+    assert view.stat().st_mode & 0o222 == 0

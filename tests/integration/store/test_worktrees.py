@@ -205,3 +205,19 @@ def test_a_moved_branch_gets_its_own_view(cloned, model_repo):
     assert before != after
     assert (before / "model.safetensors").read_bytes() == b"first weights" * 1000
     assert (after / "model.safetensors").read_bytes() == b"second weights" * 1000
+
+
+def test_a_removal_that_cannot_finish_is_finished_by_the_next_command(new_store, model_repo, make_repo, tmp_path):
+    other = make_repo("other")
+    other.write("a", "x")
+    other.commit()
+    store = new_store()
+    store.clone(str(model_repo.path), name="m")
+    impatient = type(store)(tmp_path / "models", store._space.parts, lock_timeout=0.1)
+    with store._space.model_lock("m"), pytest.raises(Conflict):
+        impatient.remove("m")
+    assert store.registered() == []
+    assert (tmp_path / "models/m").is_dir()
+    store.clone(str(other.path))
+    assert not (tmp_path / "models/m").exists()
+    assert not any((tmp_path / "models/.staging").iterdir())

@@ -97,3 +97,34 @@ def test_damage_is_an_error_not_an_empty_list(registry, scratch, tmp_path):
         branch.write_text(text)
         with pytest.raises(BadObject):
             registry.models()
+
+
+def test_a_registry_whose_branch_git_has_packed_is_read_and_changed(registry, scratch, tmp_path):
+    registry.change(scratch, "a", add("a"))
+    folder = tmp_path / "models/.registry"
+    subprocess.run(["git", "gc", "--quiet", "--prune=now"], cwd=folder, check=True)
+    assert not (folder / ".git/refs/heads/main").exists()
+    assert list(registry.models()) == ["a"]
+    registry.change(scratch, "b", add("b"))
+    assert list(registry.models()) == ["a", "b"]
+    log = subprocess.run(["git", "log", "--format=%s"], cwd=folder, capture_output=True, text=True, check=True)
+    assert log.stdout.split() == ["b", "a"]
+
+
+def test_a_registry_that_has_lost_its_branch_is_damaged_and_not_new(registry, scratch, tmp_path):
+    registry.change(scratch, "a", add("a"))
+    (tmp_path / "models/.registry/.git/refs/heads/main").unlink()
+    for use in (registry.models, lambda: registry.change(scratch, "b", add("b"))):
+        with pytest.raises(BadObject, match="is gone"):
+            use()
+
+
+def test_a_damaged_index_beside_the_registry_fails_nothing_and_is_mended(registry, scratch, tmp_path):
+    registry.change(scratch, "a", add("a"))
+    (tmp_path / "models/.registry/.git/index").write_bytes(b"junk")
+    registry.change(scratch, "b", add("b"))
+    assert list(registry.models()) == ["a", "b"]
+    clean = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=tmp_path / "models/.registry", capture_output=True, check=True
+    )
+    assert clean.stdout == b""
