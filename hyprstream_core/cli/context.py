@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hyprstream_core import plugins as plugin_loader
-from hyprstream_core.config import Configuration, Settings, Sources, bad_value, default_file, resolve
+from hyprstream_core.config import Settings, default_file
+from hyprstream_core.configuration import Configuration, Sources, bad_value, resolve
 from hyprstream_core.errors import ConfigError
 from hyprstream_core.plugins import Plugins, PluginState
 
