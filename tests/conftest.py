@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.daemon import GitDaemon
+from tests.servers.giftless import Giftless
+from tests.servers.sshd import Sshd
+
 
 class GitRepo:
     """A repository driven by stock git; large files are added as git-lfs would, without git-lfs."""
@@ -278,5 +282,29 @@ class _Handler(BaseHTTPRequestHandler):
 def git_server(tmp_path):
     """A GitServer for the repositories of this test: ``git_server.url + "/tiny-model/.git"``."""
     server = GitServer(tmp_path)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def sshd(tmp_path):
+    """An Sshd that lets us in: ``new_store(clone=CloneSettings(ssh_command=sshd.command))``."""
+    server = Sshd(tmp_path / "sshd")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def git_daemon(tmp_path):
+    """A GitDaemon for the repositories of this test: ``git_daemon.url + "/tiny-model/.git"``."""
+    server = GitDaemon(tmp_path, tmp_path / "daemon.log")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def giftless(tmp_path):
+    """A Giftless: ``giftless.take(model_repo.git_dir)``, then clone with ``lfs_url=giftless.url``."""
+    server = Giftless(tmp_path / "giftless")
     yield server
     server.close()

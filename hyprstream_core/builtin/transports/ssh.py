@@ -156,6 +156,10 @@ class LfsLogin:
             lifetime = answer.expires_in - _MARGIN if answer.expires_in > 0 else math.inf
             self._until = time.monotonic() + lifetime
             endpoint = answer.href or derived_endpoint(self._caller.host, self._path)
+            if not endpoint.startswith(("https://", "http://")):  # SECURITY: a path would be one of this machine
+                raise RemoteError(
+                    f"{self._caller.name} names a place for large files that is no http(s) URL", code="url.scheme"
+                )
             self._known = LargeFiles(endpoint, answer.header)
         return self._known
 
