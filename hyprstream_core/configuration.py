@@ -87,6 +87,17 @@ class Configuration:
         return {name: _hidden(value) if name in secrets else value for name, value in self.values().items()}
 
 
+def secrets_in(table: Mapping[str, Any]) -> list[str]:
+    """The keys of core's secrets that a file's ``table`` sets."""
+    found = []
+    for name in (key.name for key in keys_of(Settings) if key.is_secret):
+        value: Any = table
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        found += [name] if value else []
+    return found
+
+
 def _hidden(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict.fromkeys(value, HIDDEN)

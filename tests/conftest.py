@@ -169,6 +169,9 @@ class GitServer:
         self.cut: dict[str, int] = {}
         self.batch_answer: bytes | None = None
         self.password: str | None = None
+        self.refused: str | None = None
+        self.challenge = ("none", "")
+        self.header: dict[str, str] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
@@ -204,14 +207,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", target + self.path)
             self.send_header("Content-Length", "0")
             self.end_headers()
-        elif self.site.password and self.headers.get("Authorization") is None:
-            self._answer(401, b"", "text/plain")
+        elif self._is_refused(path):
+            self._answer(401, b"", "text/plain", **{"WWW-Authenticate": self.site.challenge[1] or 'Basic realm="x"'})
         elif path.endswith("/info/lfs/objects/batch"):
             self._batch(json.loads(body))
         elif path.startswith("/large/"):
             self._large(path.removeprefix("/large/"))
         else:
             self._git(path, query, body)
+
+    def _is_refused(self, path: str) -> bool:
+        who = self.headers.get("Authorization")
+        return bool(self.site.password and who in (None, self.site.refused)) or path.startswith(self.site.challenge[0])
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":
@@ -222,8 +229,10 @@ class _Handler(BaseHTTPRequestHandler):
             return body
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def _answer(self, status: int, body: bytes, kind: str) -> None:
+    def _answer(self, status: int, body: bytes, kind: str, **headers: str) -> None:
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -235,7 +244,8 @@ class _Handler(BaseHTTPRequestHandler):
         for wanted in request["objects"]:
             href = self.site.href.get(wanted["oid"], f"{self.site.url}/large/{wanted['oid']}")
             known = wanted["oid"] in self.site.large or wanted["oid"] in self.site.href
-            action = {"actions": {"download": {"href": href}}} if known else {"error": {"code": 404, "message": "no"}}
+            download = {"href": href, "header": self.site.header}
+            action = {"actions": {"download": download}} if known else {"error": {"code": 404, "message": "no"}}
             objects.append({"oid": wanted["oid"], "size": wanted["size"], **action})
         answer = self.site.batch_answer or json.dumps({"transfer": "basic", "objects": objects}).encode()
         self._answer(200, answer, "application/vnd.git-lfs+json")

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import urllib3
@@ -165,9 +165,9 @@ class _BatchClient:
         return {"Authorization": who.basic} if who else {}
 
     def _unauthorized(self, url: str, response: Any) -> RemoteError:
-        asking = str(response.geturl() or url)
-        who = self._access.credential(url, self._given) if asking in (url, urlsplit(url).path) else None
-        return unauthorized(url, who, self._access.hub, f"the store of large files at {urlsplit(url).netloc}")
+        asking = urljoin(url, str(response.geturl() or ""))
+        who = self._access.credential(url, self._given) if asking == url else None
+        return unauthorized(asking, who, self._access.hub, "the store of large files at ")
 
     def _fetch_batch(self, pointers: Sequence[Pointer], write: Write) -> None:
         offers = {o.oid: o for o in self._ask(pointers).objects}

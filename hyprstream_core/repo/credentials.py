@@ -70,7 +70,7 @@ class Credentials:
         if not is_named and (scheme, port) != ("https", 443):
             return None
         hosts = self._netrc_entries()
-        entry = hosts.get(host) or (hosts.get("default") if is_named else None)
+        entry = hosts.get(host.strip("[]")) or (hosts.get("default") if is_named else None)
         if entry is None or not (entry[0] or entry[2]):
             return None
         _require_private(self._netrc)
@@ -93,9 +93,9 @@ class Credentials:
 
 
 def unauthorized(url: str, used: Credential | None, hub: HubSettings, what: str = "") -> RemoteError:
-    """The error for a remote at ``url`` that refuses, having been told ``used``; ``what`` it is, if not the remote."""
+    """The error for a remote at ``url`` that refuses, having been told ``used``; ``what`` is said before its name."""
     host = urlsplit(url).netloc.rpartition("@")[2]
-    name = what or host
+    name = f"{what}{host}"
     message = f"{name} does not accept the credentials from {used.origin}" if used else f"{name} asks for credentials"
     if is_hub(url, hub):
         remedy = "set HF_TOKEN or run: hf auth login; a gated model's terms must be accepted on its page first"
@@ -143,9 +143,10 @@ def _read(path: Path, maximum: int, key: str) -> str:
         return ""
     except OSError as error:
         raise _unusable(path, error.strerror or "it cannot be read", key) from None
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _unusable(path, "it is a folder", key)
     with os.fdopen(fd, "rb") as file:
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
-            raise _unusable(path, "it is a folder", key)
         content = file.read(maximum + 1) or b""
     if len(content) > maximum:
         raise _unusable(path, f"it has more than {maximum:,} bytes", key)

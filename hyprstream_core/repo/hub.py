@@ -51,9 +51,17 @@ def located(address: RemoteUrl, hub: HubSettings) -> RemoteUrl:
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port of an http(s) URL, which together are a place that a secret may be meant for."""
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or (443 if parts.scheme == "https" else 80)
+    """Scheme, host and port of an http(s) URL, which together are a place that a secret may be meant for.
+
+    SECURITY: read by the library that connects; another one may see another host in ``https://a\\@b``.
+
+    Raises:
+        ValueError: it has none.
+    """
+    from urllib3.util import parse_url
+
+    parts = parse_url(url)
+    return parts.scheme or "", parts.host or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _has_hub_name(url: str) -> bool:

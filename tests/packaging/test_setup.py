@@ -99,7 +99,10 @@ def bare(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "packages"),
-    [(["python", "no-such-venv"], "python3 python3-venv"), (["tools", "bash", "git", "x-sshd:openssh-server"], "git openssh-server")],
+    [
+        (["python", "no-such-venv"], "python3 python3-venv"),
+        (["tools", "bash", "git", "x-sshd:openssh-server"], "git openssh-server"),
+    ],
 )
 def test_setup_without_root_names_the_command(bare, tmp_path, arguments, packages):
     run = subprocess.run(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
 from dulwich.client import Urllib3HttpGitClient, default_urllib3_manager
@@ -70,7 +70,7 @@ class HttpClient(Urllib3HttpGitClient):
         if response.status != 200 or not (data is not None or kind.startswith("application/x-git-")):
             response.close()  # dulwich would leave it open
         if response.status in (401, 403):
-            asking = str(response.geturl() or url)
+            asking = urljoin(url, str(response.geturl() or ""))
             raise unauthorized(asking, who if asking == url else None, self._access.hub)
         if error := _refusal(response.status, is_git=data is not None or kind.startswith("application/x-git-")):
             raise error
