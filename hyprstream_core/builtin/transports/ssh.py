@@ -28,7 +28,7 @@ _OPTIONS = (
     "ForwardAgent=no",
     "ControlMaster=no",  # a master would outlive us; one that is there already is used
     "RequestTTY=no",
-    "SetEnv=GIT_PROTOCOL=version=2",
+    "SetEnv=GIT_PROTOCOL=version=2 LC_ALL=C",  # its messages are read
 )
 _CHUNK = 1 << 16
 _MARGIN = 5.0

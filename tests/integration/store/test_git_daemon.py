@@ -1,13 +1,18 @@
 """Cloning over git:// from stock ``git daemon``."""
 
 import socket
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from hyprstream_core.config import CloneSettings, Limits
 from hyprstream_core.errors import RemoteError
+from hyprstream_core.interfaces.transport import GitTransport
+from hyprstream_core.testing.suites.git_transport import GitTransportSuite
+from tests.servers.daemon import GitDaemon
 
 
 @pytest.fixture
@@ -115,3 +120,24 @@ def test_nonsense_is_a_remote_error(store, talker, answer):
 
     with pytest.raises(RemoteError):
         store.clone(talker(speak))
+
+
+class TestConformance(GitTransportSuite):
+    record = GitTransport("git", ("git",), load="hyprstream_core.builtin.transports.daemon:Daemon")
+    missing = "git://127.0.0.1:1/nothing"
+    server: GitDaemon
+
+    @pytest.fixture(autouse=True)
+    def serve(self, tmp_path):
+        type(self).server = GitDaemon(Path("/"), tmp_path / "daemon.log")
+        yield
+        self.server.close()
+
+    def url(self, folder):
+        identity = ["-c", "user.name=T", "-c", "user.email=t@localhost"]
+        subprocess.run(["git", "init", "-q", "-b", "main", folder], check=True)
+        subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "x"], cwd=folder, check=True)
+        (folder / "config.json").write_text("{}")
+        subprocess.run(["git", "add", "."], cwd=folder, check=True)
+        subprocess.run(["git", *identity, "commit", "-q", "-m", "y"], cwd=folder, check=True)
+        return f"{self.server.url}{folder}/.git"
