@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import ssl
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -160,8 +161,9 @@ def referee():
 class GitServer:
     """Stock ``git http-backend`` and a git-lfs batch API on loopback, which can be told to misbehave."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, tls: ssl.SSLContext | None = None) -> None:
         self.root = root
+        self.scheme = "https" if tls else "http"
         self.large: dict[str, bytes] = {}
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self.moved: dict[str, str] = {}
@@ -173,12 +175,14 @@ class GitServer:
         self.challenge = ("none", "")
         self.header: dict[str, str] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": self}))
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self.scheme}://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
         self._server.shutdown()

@@ -1,7 +1,11 @@
 """Private remotes: who asks is told by URL, hub token, table of tokens or netrc, and only where it is meant to be."""
 
 import base64
+import json
+import os
+import ssl
 import subprocess
+import sys
 
 import pytest
 
@@ -152,6 +156,54 @@ def test_case_013_headers_that_a_batch_answer_names_for_a_file_do_not_follow_a_r
     assert [headers["X-Private"] for headers in files] == ["canary"]
     assert elsewhere.seen
     assert "canary" not in str(elsewhere.seen)
+
+
+@pytest.fixture
+def encrypted(git_server, hosted, tmp_path, monkeypatch):
+    """A server with the same content by https, which this process trusts; what it moves is on ``hosted``, by http."""
+    key, certificate = tmp_path / "tls.key", tmp_path / "tls.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*made, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    server = type(git_server)(tmp_path, context)
+    server.large = git_server.large
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("redirect", ["/tiny-model", "/tiny-model/.git/info/lfs", "/large/"])
+@pytest.mark.parametrize("way", ["table", "hub", "url", "netrc"])
+def test_case_013_nothing_is_told_to_the_same_host_without_encryption(
+    new_store, hosted, encrypted, netrc, redirect, way
+):
+    plain, _ = hosted
+    plain.password = None
+    encrypted.moved[redirect] = plain.url
+    url = f"{encrypted.url}/tiny-model/.git"
+    settings = {} if way == "url" else WAYS[way](encrypted, netrc)
+    new_store(**settings).clone(url.replace("https://", "https://alice:canary@") if way == "url" else url, name="m")
+    assert said(encrypted) == {basic("alice" if way in ("url", "netrc") else "oauth2")}
+    assert plain.seen
+    assert said(plain) == {None}
+
+
+def test_the_command_line_reads_the_hubs_variables_and_shows_no_secret(hosted, tmp_path):
+    server, _ = hosted
+    models = {"HYPRSTREAM_MODELS_DIR": str(tmp_path / "models"), "HF_ENDPOINT": server.url}
+    command = [sys.executable, "-m", "hyprstream_core.cli", "clone", "https://huggingface.co/tiny-model/.git", "--json"]
+
+    def run(**more):
+        done = subprocess.run(command, env={**os.environ, **models, **more}, capture_output=True, text=True)
+        assert "canary" not in done.stdout + done.stderr
+        return done
+
+    for more, code in (({}, "remote.unauthorized"), ({"HF_HUB_OFFLINE": "1"}, "remote.offline")):
+        assert json.loads(run(**more).stderr)["error"]["code"] == code
+    done = run(HF_TOKEN="canary", HYPRSTREAM_LOG="debug")
+    assert json.loads(done.stdout)["url"] == "https://huggingface.co/tiny-model/.git"
 
 
 # ── large files of a server not written here ───────────────────────────────────────────────────────
