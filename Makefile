@@ -14,7 +14,9 @@ PYTEST_ARGS ?=
 DISTRIBUTIONS := -e '.[test]' -e plugins/qwen -e plugins/demo -e api
 PROJECTS := pyproject.toml plugins/qwen/pyproject.toml plugins/demo/pyproject.toml api/pyproject.toml
 STAMP := $(VENV)/.installed$(if $(TORCH_INDEX),-$(subst /,_,$(patsubst https://%,%,$(TORCH_INDEX))))
-TEST_TOOLS := git git-lfs
+TEST_TOOLS := git git-lfs openssl ssh:openssh-client sshd:openssh-server
+GIFTLESS := .venv-giftless
+GIFTLESS_STAMP := $(GIFTLESS)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .PHONY: install demo test test-slow check format bench docs clean help
@@ -24,11 +26,11 @@ install: $(STAMP) ## Create .venv and install everything, editable. TORCH_INDEX=
 demo: $(STAMP) ## Run the main job: clone the demo model, list it, ask it, serve it, ask through the API, stop.
 	@$(BIN)/hyprstream demo
 
-test: $(STAMP) ## Run the tests, without the slow ones. PYTEST_ARGS='-k name' selects.
+test: $(STAMP) $(GIFTLESS_STAMP) ## Run the tests, without the slow ones. PYTEST_ARGS='-k name' selects.
 	@.ci/setup tools $(TEST_TOOLS)
 	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
-test-slow: $(STAMP) ## Run the tests marked slow: long, random and resource-hungry ones.
+test-slow: $(STAMP) $(GIFTLESS_STAMP) ## Run the tests marked slow: long, random and resource-hungry ones.
 	@.ci/setup tools $(TEST_TOOLS)
 	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
@@ -51,7 +53,7 @@ docs: $(STAMP) ## Write the generated documents: hooks, configuration, command l
 	@$(BIN)/python docs/generate.py
 
 clean: ## Delete what builds and tests left behind, .venv included.
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(GIFTLESS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,4 +67,9 @@ endif
 	@echo "installing hyprstream and its dependencies into $(VENV) (torch is large) …"
 	@$(PIP) install --quiet --no-build-isolation --constraint constraints.txt \
 	  $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") $(DISTRIBUTIONS)
+	@touch $@
+
+$(GIFTLESS_STAMP): tests/servers/giftless.txt .ci/setup
+	@.ci/setup python "$(GIFTLESS)"
+	@$(GIFTLESS)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-deps --requirement $<
 	@touch $@

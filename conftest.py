@@ -20,6 +20,7 @@ def clean_environment(monkeypatch, tmp_path_factory):
     for name in list(os.environ):
         if name.startswith(("GIT_", "HYPRSTREAM_", "XDG_", "HF_", "OPENAI_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+    monkeypatch.delenv("NETRC", raising=False)
     ours = [p.name for p in entry_points(group="hyprstream.plugins") if p.dist and p.dist.name in OURS]
     monkeypatch.setenv("HYPRSTREAM_PLUGINS", ",".join(sorted(ours)))
     home = tmp_path_factory.mktemp("home")

@@ -24,6 +24,7 @@ import msgspec
 from hyprstream_core import config, hookspecs
 from hyprstream_core.cli.context import Context
 from hyprstream_core.cli.main import cli
+from hyprstream_core.configuration import keys_of, section_env
 from hyprstream_core.plugins import Plugins, installed
 from hyprstream_core.plugins.rules import RECORDS
 
@@ -135,7 +136,7 @@ def configuration() -> str:
             parts += _section(f"{field.name}: {inspect.getdoc(hint)}", hint, f"{field.name}.", prefix)
     for section in our_plugins().settings():
         title = f"plugins.{section.name}: {inspect.getdoc(section.struct)}"
-        parts += _section(title, section.struct, f"plugins.{section.name}.", config.section_env(section.name))
+        parts += _section(title, section.struct, f"plugins.{section.name}.", section_env(section.name))
     return "\n".join(parts)
 
 
@@ -143,7 +144,7 @@ def _section(title: str, struct: type[msgspec.Struct], prefix: str, env_prefix: 
     texts = field_texts(struct)
     own = {field.name for field in msgspec.structs.fields(struct)}
     yield f"## {title.rstrip('.')}\n\n| key | environment | default | allowed | meaning |\n|---|---|---|---|---|"
-    for key in (k for k in config.keys_of(struct, prefix, env_prefix) if k.name.removeprefix(prefix) in own):
+    for key in (k for k in keys_of(struct, prefix, env_prefix) if k.name.removeprefix(prefix) in own):
         cells = (_default(key.default), _allowed(key.type), _markdown(texts[key.name.removeprefix(prefix)]))
         yield f"| `{key.name}` | `{key.env}` | {' | '.join(cells)} |"
     yield ""
@@ -167,19 +168,23 @@ def _default(value: Any) -> str:
         return "unset" if value is None else "by environment"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return "none" if value in ((), "") else f"`{value}`"
+    return "none" if value in ((), "", {}) else f"`{value}`"
 
 
 def _allowed(hint: Any) -> str:
     if get_origin(hint) is Annotated:
         base, *metas = get_args(hint)
         bounds = [m for m in metas if isinstance(m, msgspec.Meta)]
+        if said := next((m.extra["says"] for m in bounds if m.extra and m.extra.get("says")), ""):
+            return str(said)
         parts = [_allowed(base), *(_bounds(m) for m in bounds)]
         return " ".join(p for p in parts if p)
     if get_origin(hint) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(hint))
     names = {"str": "text", "int": "integer", "float": "number", "bool": "`true` or `false`", "Path": "path"}
     name = getattr(hint, "__name__", str(hint))
+    if "dict[" in str(hint):
+        return "table of text by name"
     return "list of text" if "tuple" in str(hint) else names.get(name, name)
 
 

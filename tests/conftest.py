@@ -4,12 +4,17 @@ import contextlib
 import hashlib
 import json
 import os
+import ssl
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.servers.daemon import GitDaemon
+from tests.servers.giftless import Giftless
+from tests.servers.sshd import Sshd
 
 
 class GitRepo:
@@ -156,8 +161,9 @@ def referee():
 class GitServer:
     """Stock ``git http-backend`` and a git-lfs batch API on loopback, which can be told to misbehave."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, tls: ssl.SSLContext | None = None) -> None:
         self.root = root
+        self.scheme = "https" if tls else "http"
         self.large: dict[str, bytes] = {}
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self.moved: dict[str, str] = {}
@@ -165,13 +171,18 @@ class GitServer:
         self.cut: dict[str, int] = {}
         self.batch_answer: bytes | None = None
         self.password: str | None = None
+        self.refused: str | None = None
+        self.challenge = ("none", "")
+        self.header: dict[str, str] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": self}))
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self.scheme}://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
         self._server.shutdown()
@@ -200,14 +211,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", target + self.path)
             self.send_header("Content-Length", "0")
             self.end_headers()
-        elif self.site.password and self.headers.get("Authorization") is None:
-            self._answer(401, b"", "text/plain")
+        elif self._is_refused(path):
+            self._answer(401, b"", "text/plain", **{"WWW-Authenticate": self.site.challenge[1] or 'Basic realm="x"'})
         elif path.endswith("/info/lfs/objects/batch"):
             self._batch(json.loads(body))
         elif path.startswith("/large/"):
             self._large(path.removeprefix("/large/"))
         else:
             self._git(path, query, body)
+
+    def _is_refused(self, path: str) -> bool:
+        who = self.headers.get("Authorization")
+        return bool(self.site.password and who in (None, self.site.refused)) or path.startswith(self.site.challenge[0])
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":
@@ -218,8 +233,10 @@ class _Handler(BaseHTTPRequestHandler):
             return body
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def _answer(self, status: int, body: bytes, kind: str) -> None:
+    def _answer(self, status: int, body: bytes, kind: str, **headers: str) -> None:
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -231,7 +248,8 @@ class _Handler(BaseHTTPRequestHandler):
         for wanted in request["objects"]:
             href = self.site.href.get(wanted["oid"], f"{self.site.url}/large/{wanted['oid']}")
             known = wanted["oid"] in self.site.large or wanted["oid"] in self.site.href
-            action = {"actions": {"download": {"href": href}}} if known else {"error": {"code": 404, "message": "no"}}
+            download = {"href": href, "header": self.site.header}
+            action = {"actions": {"download": download}} if known else {"error": {"code": 404, "message": "no"}}
             objects.append({"oid": wanted["oid"], "size": wanted["size"], **action})
         answer = self.site.batch_answer or json.dumps({"transfer": "basic", "objects": objects}).encode()
         self._answer(200, answer, "application/vnd.git-lfs+json")
@@ -278,5 +296,29 @@ class _Handler(BaseHTTPRequestHandler):
 def git_server(tmp_path):
     """A GitServer for the repositories of this test: ``git_server.url + "/tiny-model/.git"``."""
     server = GitServer(tmp_path)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def sshd(tmp_path):
+    """An Sshd that lets us in: ``new_store(clone=CloneSettings(ssh_command=sshd.command))``."""
+    server = Sshd(tmp_path / "sshd")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def git_daemon(tmp_path):
+    """A GitDaemon for the repositories of this test: ``git_daemon.url + "/tiny-model/.git"``."""
+    server = GitDaemon(tmp_path, tmp_path / "daemon.log")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def giftless(tmp_path):
+    """A Giftless: ``giftless.take(model_repo.git_dir)``, then clone with ``lfs_url=giftless.url``."""
+    server = Giftless(tmp_path / "giftless")
     yield server
     server.close()

@@ -59,6 +59,9 @@ def hyprstream_worktree_drivers() -> Iterable[WorktreeDriver]:
 
 @hookimpl
 def hyprstream_git_transports() -> Iterable[GitTransport]:
-    """git's smart HTTP, and repositories on this machine."""
-    yield GitTransport("http", schemes=("http", "https"), load="hyprstream_core.builtin.git_transports:Http")
-    yield GitTransport("file", schemes=("file",), load="hyprstream_core.builtin.git_transports:Files")
+    """git's smart HTTP, ssh, git's own protocol, and repositories on this machine."""
+    folder = "hyprstream_core.builtin.transports"
+    yield GitTransport("http", schemes=("http", "https"), load=f"{folder}.http:Http")
+    yield GitTransport("ssh", schemes=("ssh",), load=f"{folder}.ssh:Ssh")
+    yield GitTransport("git", schemes=("git",), load=f"{folder}.daemon:Daemon")
+    yield GitTransport("file", schemes=("file",), load=f"{folder}.files:Files")

@@ -13,13 +13,15 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import urllib3
 
 from hyprstream_core.errors import BadObject, RemoteError
 from hyprstream_core.interfaces.storage import ContentFilter, ContentSink, Pointer, RemoteSource
+from hyprstream_core.interfaces.transport import Access
+from hyprstream_core.repo.credentials import unauthorized
 from hyprstream_core.repo.network import network_error
 
 SNIFF = b"version https://git-lfs.github.com/spec/"
@@ -92,7 +94,7 @@ class Lfs(ContentFilter):
         """Fetch by the batch API, or out of a folder for a remote on this machine."""
         scheme = urlsplit(source.endpoint or source.url).scheme
         if scheme in ("http", "https"):
-            _BatchClient(source, self.access.timeout, self.access.limits.json_file_bytes).fetch(pointers, write)
+            _BatchClient(source, self.access).fetch(pointers, write)
         elif source.endpoint is not None and not scheme:
             for pointer in pointers:
                 _copy(Path(source.endpoint), pointer, write)
@@ -130,12 +132,13 @@ def _copy(folder: Path, pointer: Pointer, write: Write) -> None:
 class _BatchClient:
     """One remote's batch API, basic transfers."""
 
-    def __init__(self, source: RemoteSource, timeout: float, max_json: int) -> None:
+    def __init__(self, source: RemoteSource, access: Access) -> None:
+        timeout = access.timeout
         url = urlsplit(source.endpoint or _endpoint(source.url))
         self._origin = url.scheme, url.netloc.rpartition("@")[2]
         self._url = url._replace(netloc=self._origin[1]).geturl().rstrip("/") + "/objects/batch"
-        self._auth = urllib3.make_headers(basic_auth=f"{url.username}:{url.password or ''}") if url.username else {}
-        self._max_json = max_json
+        self._source, self._access, self._given = source, access, source.given or source.url
+        self._max_json = access.limits.json_file_bytes
         self._timeout = timeout
         self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=timeout, read=timeout), retries=_RETRIES)
 
@@ -156,6 +159,16 @@ class _BatchClient:
             remedy="try again; files that have arrived are kept",
         )
 
+    def _login(self, url: str) -> dict[str, str]:
+        """What to say to ``url`` and to nobody else."""
+        who = self._access.credential(url, self._given)
+        return {"Authorization": who.basic} if who else {}
+
+    def _unauthorized(self, url: str, response: Any) -> RemoteError:
+        asking = urljoin(url, str(response.geturl() or ""))
+        who = self._access.credential(url, self._given) if asking == url else None
+        return unauthorized(asking, who, self._access.hub, "the store of large files at ")
+
     def _fetch_batch(self, pointers: Sequence[Pointer], write: Write) -> None:
         offers = {o.oid: o for o in self._ask(pointers).objects}
         for pointer in pointers:
@@ -175,11 +188,15 @@ class _BatchClient:
             "hash_algo": "sha256",
             "objects": [{"oid": p.oid, "size": p.size} for p in pointers],
         }
-        headers = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE, **self._auth}
+        who = _header(dict(self._source.headers())) or self._login(self._url)
+        headers = {**who, "Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE}
         response = self._pool.request(
-            "POST", self._url, body=msgspec.json.encode(body), headers=headers, preload_content=False
-        )
+            "POST", self._url, body=msgspec.json.encode(body), headers=headers, preload_content=False,
+            retries=_leaving_behind(who),
+        )  # fmt: skip
         try:
+            if response.status in (401, 403):
+                raise self._unauthorized(self._url, response)
             if response.status != 200:
                 raise _refused(response.status, "the batch request")
             text = b"".join(_read(response, self._max_json))
@@ -197,11 +214,16 @@ class _BatchClient:
         href = urlsplit(action.href)
         if href.scheme not in ("http", "https") or not href.hostname:
             raise RemoteError("the remote names a place for a large file that is no http(s) URL", code="url.scheme")
-        headers = {"Accept-Encoding": "identity", **_header(action.header)}
-        if (href.scheme, href.netloc) == self._origin and "authorization" not in {name.lower() for name in headers}:
-            headers |= self._auth
-        response = self._pool.request("GET", action.href, headers=headers, preload_content=False)
+        who = _header(action.header)
+        if "authorization" not in {name.lower() for name in who}:
+            who |= self._login(action.href)
+        headers = {**who, "Accept-Encoding": "identity"}
+        response = self._pool.request(
+            "GET", action.href, headers=headers, preload_content=False, retries=_leaving_behind(who)
+        )
         try:
+            if response.status in (401, 403):
+                raise self._unauthorized(action.href, response)
             if response.status != 200:
                 raise _refused(response.status, f"large file {pointer.oid}", oid=pointer.oid)
             with write(pointer) as sink:  # which stops when more comes than was announced
@@ -230,6 +252,12 @@ def _header(header: dict[str, str]) -> dict[str, str]:
     return dict(list(sane.items())[:32])
 
 
+def _leaving_behind(headers: dict[str, str]) -> urllib3.Retry:
+    """``_RETRIES`` that drop all of ``headers`` when a redirect leaves scheme, host or port."""
+    names = frozenset(name.lower() for name in headers) | urllib3.Retry.DEFAULT_REMOVE_HEADERS_ON_REDIRECT
+    return _RETRIES.new(remove_headers_on_redirect=names)
+
+
 def _read(response: Any, maximum: int) -> Iterator[bytes]:
     """The body in chunks; more than ``maximum`` bytes are an error."""
     done = 0
@@ -241,8 +269,6 @@ def _read(response: Any, maximum: int) -> Iterator[bytes]:
 
 
 def _refused(status: int, what: str, **details: str) -> RemoteError:
-    if status in (401, 403):
-        return RemoteError("the remote's store of large files asks for credentials", code="remote.unauthorized")
     if status == 404:
         return RemoteError(f"the remote does not have {what}", code="lfs.missing", **details)
     return RemoteError(

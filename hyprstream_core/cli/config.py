@@ -29,7 +29,7 @@ def config() -> None:
 def show(context: Context, origin: bool, as_json: bool) -> None:
     """Print every setting with its value in force.
 
-    Later sources win: defaults, TOML file, environment, command-line flags.
+    Later sources win: defaults, TOML file, environment, command-line flags. Secrets are shown as ***.
 
     \b
     Examples:
@@ -37,7 +37,7 @@ def show(context: Context, origin: bool, as_json: bool) -> None:
       hyprstream --set server.port=8080 config show --json
     """
     configuration = context.configure()
-    values = msgspec.to_builtins(configuration.values(), enc_hook=str)
+    values = msgspec.to_builtins(configuration.shown(), enc_hook=str)
     if as_json:
         origins = configuration.origins
         emit_json({k: {"value": v, "origin": origins[k]} for k, v in values.items()} if origin else values)
@@ -50,6 +50,8 @@ def show(context: Context, origin: bool, as_json: bool) -> None:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {text}" for name, text in value.items()) or "(none)"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "(none)"
     if isinstance(value, bool):

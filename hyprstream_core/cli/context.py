@@ -6,6 +6,8 @@ list of plugins is a setting, and the plugins' own settings are known only when 
 
 from __future__ import annotations
 
+import os
+import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hyprstream_core import plugins as plugin_loader
-from hyprstream_core.config import Configuration, Settings, Sources, bad_value, default_file, resolve
+from hyprstream_core.cli.output import emit_note
+from hyprstream_core.config import Settings, default_file
+from hyprstream_core.configuration import Configuration, Sources, bad_value, resolve, secrets_in
 from hyprstream_core.errors import ConfigError
 from hyprstream_core.plugins import Plugins, PluginState
 
@@ -24,8 +28,10 @@ BUILTIN_NAME = "builtin"
 class Context:
     """One run of the command line; implements :class:`~hyprstream_core.interfaces.command.Invocation`."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str], *, quiet: bool = False) -> None:
+        """``quiet``: nothing for people on stderr, where a program expects JSON."""
         self.env = env
+        self._quiet = quiet
         self.flags: dict[str, tuple[str, Any]] = {}
         self.config_file: Path | None = None
         self.provider: PluginState | None = None
@@ -82,7 +88,7 @@ class Context:
         path = named or default_file(self.env)
         try:
             with path.open("rb") as stream:
-                content = stream.read(CONFIG_FILE_BYTES + 1)
+                content, mode = stream.read(CONFIG_FILE_BYTES + 1), os.fstat(stream.fileno()).st_mode
         except FileNotFoundError:
             if named:
                 raise ConfigError(
@@ -94,11 +100,14 @@ class Context:
         if len(content) > CONFIG_FILE_BYTES:
             raise ConfigError(f"configuration file {path} is larger than {CONFIG_FILE_BYTES} bytes")
         try:
-            return path, tomllib.loads(content.decode())
+            table = tomllib.loads(content.decode())
         except (ValueError, RecursionError) as error:  # tomllib's own, no UTF-8, a number of thousands of digits
             raise ConfigError(
                 f"configuration file {path} is not TOML: {error}", code="config.bad_file", remedy="mend the file"
             ) from None
+        if not self._quiet and mode & (stat.S_IRGRP | stat.S_IROTH) and (secrets := secrets_in(table)):
+            emit_note(f"warning: others can read {', '.join(secrets)} in {path}; run: chmod 600 {path}")
+        return path, table
 
 
 def _check_names(configuration: Configuration, installed: Sequence[str]) -> None:

@@ -113,7 +113,7 @@ def cli() -> None:
 def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     """Run one command line and return its exit code; errors are printed, never raised."""
     as_json = "--json" in arguments
-    context = Context(env)
+    context = Context(env, quiet=as_json)
     try:
         result: Any = cli.main(list(arguments), "hyprstream", standalone_mode=False, obj=context)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hyprstream_core.cli.context import Context
-from hyprstream_core.config import Configuration, Settings
+from hyprstream_core.config import Settings
+from hyprstream_core.configuration import Configuration
 from hyprstream_core.errors import ModelNotFound, Unavailable
 from hyprstream_core.front import Front
 from hyprstream_core.hosting import service_config

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hyprstream_core.config import Configuration, Settings
+from hyprstream_core.config import Settings
+from hyprstream_core.configuration import Configuration
 
 if TYPE_CHECKING:
     from hyprstream_core.plugins import Plugins

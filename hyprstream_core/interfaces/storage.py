@@ -37,11 +37,17 @@ class RemoteSource:
     """Where content may be fetched from: the remote's git URL, and the batch endpoint that its transport named
     (an ``http(s)`` URL, or a directory of objects for local remotes), or None to derive one.
 
+    ``headers()`` are the headers that the remote wants to see at ``endpoint``'s own scheme, host and port, asked for
+    anew before each request: they may expire. ``given`` is the URL whose credentials are meant for the endpoint: what
+    the user named for it, or else ``url``.
+
     ``commit`` is what is being checked out, and ``paths`` says by a pointer's oid where its file is in it: for
     remotes that serve files by revision and path."""
 
     url: str
     endpoint: str | None = None
+    headers: Callable[[], Mapping[str, str]] = dict
+    given: str = ""
     commit: str = ""
     paths: Mapping[str, str] = field(default_factory=dict)
 

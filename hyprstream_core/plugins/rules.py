@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from hyprstream_core.config import Settings as CoreSettings
-from hyprstream_core.config import keys_of, section_env
+from hyprstream_core.configuration import keys_of, section_env
 from hyprstream_core.errors import PluginConflict, PluginError
 from hyprstream_core.interfaces.command import Command
 from hyprstream_core.interfaces.device import DeviceBackend

@@ -14,16 +14,19 @@ from contextlib import closing
 from pathlib import Path
 
 from hyprstream_core.errors import RefError, UnsafeTree
-from hyprstream_core.interfaces.storage import Progress, RemoteSource
+from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import staging, worktrees
 from hyprstream_core.repo.durable import make_folders, sync, sync_tree, write_new
 from hyprstream_core.repo.gitdir import GitDir, create, open_git, set_head, write_packed_refs
+from hyprstream_core.repo.hub import located
 from hyprstream_core.repo.layout import git_dir, pieces, worktree
 from hyprstream_core.repo.records import Model
 from hyprstream_core.repo.registry import Record, Registry, taken
-from hyprstream_core.repo.remote import Fetched, RemoteUrl, fetch
+from hyprstream_core.repo.remote import Fetched, fetch
 from hyprstream_core.repo.resolve import HEADS, REMOTES, TAGS
+from hyprstream_core.repo.sources import connect, content_source
 from hyprstream_core.repo.tree import FOLDER, SUBMODULE, TreeCheck, entries_of
+from hyprstream_core.repo.urls import RemoteUrl
 from hyprstream_core.repo.workspace import Workspace
 
 
@@ -33,23 +36,26 @@ def clone(
     url: RemoteUrl,
     name: str,
     branch: str | None,
+    lfs_url: RemoteUrl | None,
     progress: Progress,
     publishing: Callable[[], None],
 ) -> Model:
     """See :meth:`hyprstream_core.repo.store.Store.clone`; ``name`` is normalised and was free a moment ago."""
+    access = space.parts.access
     with space.stage() as stage, space.content_in_use():
-        connection = space.parts.transport(url.scheme).connect(url.text)
+        place = located(url, access.hub)
+        connection = connect(space.parts, place)
         repository = stage / "repo.git"
-        create(repository, url=url.clean, lfs=space.layout.lfs)
+        create(repository, url=url.clean, lfs=space.layout.lfs, lfs_url=lfs_url.clean if lfs_url else "")
         with open_git(repository) as git:
             with closing(connection.client):
-                fetched = fetch(connection, git, space.limits, progress, host=url.host, timeout=space.timeout)
+                fetched = fetch(connection, git, space.limits, progress, host=place.host, timeout=space.timeout)
             chosen = _choose(fetched, name, branch)
             _verify(space, git, fetched, progress)
             _write_refs(git, fetched, chosen)
             files, admin = worktrees.build(
                 space, git, space.layout.model(name), chosen, fetched.heads[chosen],
-                source=lambda: RemoteSource(url.text, connection.content), stage=stage, progress=progress,
+                source=lambda: content_source(access, place, connection, lfs_url), stage=stage, progress=progress,
             )  # fmt: skip
         make_folders(repository / "worktrees")
         admin.rename(repository / "worktrees" / worktrees.admin_id(chosen))

@@ -32,11 +32,12 @@ def is_oid(text: str) -> bool:
     return bool(_HEX.fullmatch(text))
 
 
-def create(path: Path, *, url: str, lfs: Path) -> None:
-    """Make an empty bare repository whose remote is ``url``. It still lacks HEAD: see :func:`set_head`."""
+def create(path: Path, *, url: str, lfs: Path, lfs_url: str = "") -> None:
+    """Make an empty bare repository whose remote is ``url``, with its large files at ``lfs_url`` when that is not
+    for the remote to say. It still lacks HEAD: see :func:`set_head`."""
     for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
         (path / folder).mkdir(parents=True)
-    write_new(path / "config", _config(url, lfs).encode())
+    write_new(path / "config", _config(url, lfs, lfs_url).encode())
 
 
 def set_head(path: Path, branch: str) -> None:
@@ -44,14 +45,30 @@ def set_head(path: Path, branch: str) -> None:
     write_new(path / "HEAD", f"ref: refs/heads/{branch}\n".encode())
 
 
-def _config(url: str, lfs: Path) -> str:
+def lfs_url(path: Path) -> str | None:
+    """Where large files come from by the repository's own configuration, git-lfs's ``lfs.url``.
+
+    Raises:
+        BadObject: the configuration is damaged.
+    """
+    from dulwich.config import ConfigFile
+
+    try:
+        return ConfigFile.from_path(str(path / "config")).get((b"lfs",), b"url").decode()
+    except KeyError:
+        return None
+    except ValueError as error:
+        raise BadObject(f"{path / 'config'} is damaged: {error}", remedy="mend it with: git config --edit") from None
+
+
+def _config(url: str, lfs: Path, lfs_url: str) -> str:
     # NOTE: a large file's index entry records the stat of the file that stands for the pointer. Links to its
     # inode come and go, so the change time (and what depends on the file system) must not count.
     return (
         "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
         "\ttrustctime = false\n\tcheckStat = minimal\n"
         f'[remote "origin"]\n\turl = {_quote(url)}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
-        f"[lfs]\n\tstorage = {_quote(str(lfs))}\n"
+        f"[lfs]\n\tstorage = {_quote(str(lfs))}\n" + (f"\turl = {_quote(lfs_url)}\n" if lfs_url else "")
     )
 
 

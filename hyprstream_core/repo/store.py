@@ -10,12 +10,15 @@ from hyprstream_core.errors import BadObject, Conflict
 from hyprstream_core.interfaces.storage import Progress, RemoteSource
 from hyprstream_core.repo import clone as cloning
 from hyprstream_core.repo import content, resolve, staging, status, views, worktrees
+from hyprstream_core.repo.gitdir import lfs_url as recorded_lfs_url
+from hyprstream_core.repo.hub import located
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.records import Model, Resolved, Worktree, WorktreeInfo
 from hyprstream_core.repo.refs import ModelRef, check_name, check_ref, default_name
 from hyprstream_core.repo.registry import Registry
-from hyprstream_core.repo.remote import parse_url
+from hyprstream_core.repo.sources import connect, content_source, parse_lfs_url
+from hyprstream_core.repo.urls import parse_url
 from hyprstream_core.repo.workspace import Workspace
 from hyprstream_core.telemetry import logger
 
@@ -48,11 +51,14 @@ class Store:
         url: str,
         name: str | None = None,
         branch: str | None = None,
+        lfs_url: str | None = None,
         progress: Progress | None = None,
         publishing: Callable[[], None] | None = None,
     ) -> Model:
         """Fetch ``url``'s repository with all branches and tags, and check out ``branch`` (the remote's default).
 
+        ``lfs_url`` is the LFS endpoint of its large files, when it is not the one that belongs to ``url``; later
+        fetches use it too. User and password in either URL are used for this clone and not recorded.
         Nothing is listed before everything is there and verified; a clone that fails leaves nothing.
         ``publishing`` is called when only making it visible is left, which takes a moment: what it raises, or what
         was raised before, still undoes everything; a caller that wants one truth keeps interrupts away from then on.
@@ -66,13 +72,14 @@ class Store:
             DiskFull: there is not enough space.
         """
         address = parse_url(url)
-        chosen = check_name(name) if name is not None else default_name(address.clean)
+        chosen = check_name(name) if name is not None else default_name(address.named)
+        lfs = parse_lfs_url(lfs_url) if lfs_url is not None else None
         if branch is not None:
             check_ref(branch)
         self._sweep()
         self._registry.require_free(chosen)
         return cloning.clone(
-            self._space, self._registry, address, chosen, branch, progress or _silent, publishing or _nothing
+            self._space, self._registry, address, chosen, branch, lfs, progress or _silent, publishing or _nothing
         )
 
     def models(self) -> list[Worktree]:
@@ -183,9 +190,10 @@ class Store:
 
     def _source(self, model: Model) -> RemoteSource:
         """Where the large files of a model come from."""
-        address = parse_url(model.url)
-        connection = self._space.parts.transport(address.scheme).connect(address.text)
-        return RemoteSource(address.text, connection.content)
+        access, recorded = self._space.parts.access, recorded_lfs_url(model.git_dir)
+        address = located(parse_url(model.url), access.hub)
+        lfs = parse_lfs_url(recorded) if recorded else None
+        return content_source(access, address, connect(self._space.parts, address), lfs)
 
     def _sweep(self) -> None:
         """Clear up after commands that were killed."""

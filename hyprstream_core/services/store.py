@@ -5,6 +5,7 @@ from __future__ import annotations
 from hyprstream_core.config import Settings
 from hyprstream_core.interfaces.transport import Access
 from hyprstream_core.plugins import Plugins, load
+from hyprstream_core.repo.credentials import Credentials
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.store import Store
 
@@ -16,6 +17,6 @@ def open_store(settings: Settings, plugins: Plugins) -> Store:
         filters=plugins.storage_filters(),
         drivers=plugins.worktree_drivers(),
         load=load,
-        access=Access(settings.limits, settings.clone),
+        access=Access(settings.limits, settings.clone, settings.hub, Credentials(settings.clone, settings.hub)),
     )
     return Store(settings.models_dir, parts, driver=settings.clone.worktree_driver)

@@ -224,7 +224,7 @@ def publish(folder):
 
 
 class TestForeignFiles(GitTransportSuite):
-    record = GitTransport("file", ("file",), load=foreign_path("hyprstream_core.builtin.git_transports:Files"))
+    record = GitTransport("file", ("file",), load=foreign_path("hyprstream_core.builtin.transports.files:Files"))
     missing = "file:///nowhere/nothing"
 
     def url(self, folder):

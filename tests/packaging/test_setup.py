@@ -73,6 +73,13 @@ def test_what_is_installed_is_what_is_pinned():
     assert wrong == []
 
 
+def test_the_environment_of_the_lfs_server_is_pinned_as_a_whole():
+    lines = (ROOT / "tests/servers/giftless.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    assert "giftless" in [pin.name for pin in pins]
+    assert all([specifier.operator for specifier in pin.specifier] == ["=="] for pin in pins)
+
+
 def test_torch_is_pinned_without_a_build_so_that_an_index_can_be_chosen():
     (exact,) = constraints()["torch"].specifier
     assert "+" not in exact.version
@@ -92,7 +99,10 @@ def bare(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "packages"),
-    [(["python", "no-such-venv"], "python3 python3-venv"), (["tools", "bash", "git", "git-lfs"], "git git-lfs")],
+    [
+        (["python", "no-such-venv"], "python3 python3-venv"),
+        (["tools", "bash", "git", "x-sshd:openssh-server"], "git openssh-server"),
+    ],
 )
 def test_setup_without_root_names_the_command(bare, tmp_path, arguments, packages):
     run = subprocess.run(

@@ -427,7 +427,8 @@ def test_case_010_a_remote_with_too_many_references_is_refused(refused, hostile,
     "url",
     [
         "ext::sh -c touch% ran", "fd::3", "fd::3,4/x", "-oProxyCommand=touch ran", "--upload-pack=touch ran",
-        "ssh://-oProxyCommand=x/x", "ssh://host/x", "ftp://host/x", "C:/x", "git@h:-x", "git@host:org/x",
+        "ssh://-oProxyCommand=x/x", "ftp://host/x", "C:/x", "c:x", "git@h:-x", "ssh://h/~/-x", "ssh://-oX=y@host/x",
+        "-oX=y@host:x", "git@-oX=y:x", "git://-h/x", "git+ssh://host/x", "::x", "a::b:c",
         "rsync://host/x", "javascript://x", "-://x",
     ],
 )  # fmt: skip
@@ -443,7 +444,28 @@ def test_case_011_schemes_that_nobody_serves_and_option_like_hosts_start_nothing
 
 
 @pytest.mark.parametrize(
-    "url", ["", "http://", "http://\n", "http://[::1", "file://elsewhere/x", "http://h:99999/x", "x" * 5000]
+    "url",
+    [
+        "",
+        "http://",
+        "http://\n",
+        "http://[::1",
+        "file://elsewhere/x",
+        "http://h:99999/x",
+        "x" * 5000,
+        "ssh://host",
+        "ssh://host/",
+        "ssh://u:pass@host/x",
+        "ssh://ho$(id)st/x",
+        "ssh://u`id`@host/x",
+        "a;id@host:x",
+        "ssh://host/a%0ab",
+        "ssh://host:99999/x",
+        "ssh://h\u00f6st/x",
+        "git://host",
+        "git://user@host/x",
+        "git://host/%00",
+    ],
 )
 def test_case_011_malformed_urls_are_refused(refused, url, tmp_path):
     (tmp_path / "models/.staging").mkdir(parents=True)

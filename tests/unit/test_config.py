@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyprstream_core import config
-from hyprstream_core.config import Settings, Sources, resolve
+from hyprstream_core import config, configuration
+from hyprstream_core.config import Settings
+from hyprstream_core.configuration import Sources, resolve
 from hyprstream_core.errors import ConfigError
 
 
@@ -35,23 +36,32 @@ def test_later_sources_win_and_each_origin_is_named():
 
 
 def test_every_key_has_a_default_an_environment_name_and_a_value():
-    keys = config.keys_of(Settings)
+    keys = configuration.keys_of(Settings)
     values = resolve(sources(), {}).values()
     assert [k.name for k in keys] == list(values)
     assert len({k.env for k in keys}) == len(keys)
-    assert all(k.env.startswith("HYPRSTREAM_") for k in keys)
+    others = {k.env for k in keys if not k.env.startswith("HYPRSTREAM_")}
+    assert others == {"GIT_SSH_COMMAND", "NETRC", "HF_ENDPOINT", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE"}
 
 
-@pytest.mark.parametrize("key", config.keys_of(Settings), ids=lambda k: k.name)
+@pytest.mark.parametrize("key", configuration.keys_of(Settings), ids=lambda k: k.name)
 def test_every_key_can_be_set_by_file_and_by_environment(key):
     value = resolve(sources(), {}).values()[key.name]
     plain = msgspec.to_builtins(value, enc_hook=str)
     if not plain:
+        plain = {"": "a", "dict": {"a": "b"}}.get(value if value == "" else type(value).__name__, plain)
         plain = ["a"] if isinstance(value, tuple | None) else plain
     table = plain
     for part in reversed(key.name.split(".")):
         table = {part: table}
-    text = ",".join(plain) if isinstance(plain, list) else str(plain).lower() if plain is True else str(plain)
+    pairs = [f"{k}={v}" for k, v in plain.items()] if isinstance(plain, dict) else []
+    text = (
+        ",".join(plain if isinstance(plain, list) else pairs)
+        if isinstance(plain, list | dict)
+        else str(plain).lower()
+        if plain is True
+        else str(plain)
+    )
     by_file = resolve(sources(file=table), {})
     by_env = resolve(sources(env={key.env: text}), {})
     assert by_file.values()[key.name] == by_env.values()[key.name]
@@ -131,18 +141,18 @@ def test_the_message_is_ours():
     assert caught.value.message == "server.port from flag --port: got 99999, expected an integer from 1 to 65535"
 
 
-@pytest.mark.parametrize("key", config.keys_of(Settings), ids=lambda k: k.name)
+@pytest.mark.parametrize("key", configuration.keys_of(Settings), ids=lambda k: k.name)
 def test_what_is_expected_of_every_key_is_said_in_words(key):
-    assert config.expected(key.type).startswith(
-        ("an integer", "a number", "text", "true or", "a path", "a list", "one of")
+    assert configuration.expected(key.type).startswith(
+        ("an integer", "a number", "text", "true or", "a path", "a list", "a table", "an http(s) URL", "one of")
     )
 
 
 def test_bounds_of_a_plugins_own_settings_are_said_too():
     hint = Annotated[str | None, msgspec.Meta(min_length=1, max_length=8)]
-    assert config.expected(hint) == "text of at least 1 characters, of at most 8 characters"
-    assert config.expected(int | str) == "an integer or text"
-    assert config.expected(Annotated[float, msgspec.Meta(lt=1)]) == "a number below 1"
+    assert configuration.expected(hint) == "text of at least 1 characters, of at most 8 characters"
+    assert configuration.expected(int | str) == "an integer or text"
+    assert configuration.expected(Annotated[float, msgspec.Meta(lt=1)]) == "a number below 1"
 
 
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("0", False), ("false", False)])
@@ -231,7 +241,7 @@ def test_whatever_a_file_holds_it_is_settings_or_a_config_error(table):
     assert (error is None) == (table == {})
 
 
-@given(st.sampled_from(config.keys_of(Settings)), st.text() | st.just("~nobody-here/x"))
+@given(st.sampled_from(configuration.keys_of(Settings)), st.text() | st.just("~nobody-here/x"))
 def test_whatever_the_environment_holds_it_is_settings_or_a_config_error(key, text):
     error = outcome(sources(env={key.env: text}))
     assert error is None or error.param == key.name

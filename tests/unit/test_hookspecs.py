@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hyprstream_core import config, hookimpl, hookspecs
+from hyprstream_core import configuration, hookimpl, hookspecs
 from hyprstream_core.errors import ConfigError, PluginMissing
 from hyprstream_core.interfaces.command import Command
 from hyprstream_core.interfaces.device import DeviceBackend
@@ -167,12 +167,12 @@ def test_hook_settings_add_a_section_that_file_environment_and_flags_can_set():
 
     plugins = Plugins([yielding("hyprstream_settings", Settings("demo", Demo))])
     sections = {s.name: s.struct for s in plugins.settings()}
-    sources = config.Sources(
+    sources = configuration.Sources(
         env={"HYPRSTREAM_DEMO_SIZE": "7"}, file={"plugins": {"demo": {"cache_dir": "there", "size": 5}}}
     )
-    assert config.resolve(sources, sections).sections["demo"] == Demo("there", 7)
+    assert configuration.resolve(sources, sections).sections["demo"] == Demo("there", 7)
     with pytest.raises(ConfigError, match=r"plugins\.demo\.sise"):
-        config.resolve(config.Sources(file={"plugins": {"demo": {"sise": 1}}}), sections)
+        configuration.resolve(configuration.Sources(file={"plugins": {"demo": {"sise": 1}}}), sections)
 
 
 def test_hook_observe_is_called_in_every_plugin_even_when_one_raises(capsys):

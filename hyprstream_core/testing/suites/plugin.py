@@ -18,7 +18,7 @@ import click
 import msgspec
 import pytest
 
-from hyprstream_core.config import Sources, keys_of, resolve
+from hyprstream_core.configuration import Sources, keys_of, resolve
 from hyprstream_core.interfaces.command import Command
 from hyprstream_core.interfaces.device import Backend, DeviceBackend, Probe
 from hyprstream_core.interfaces.model import Architecture, Family

@@ -23,7 +23,8 @@ from hyprstream_core.plugins import Plugins, installed
 from hyprstream_core.services.store import open_store
 store = open_store(Settings(models_dir=Path(root)), Plugins([c for c in installed() if c.name == "builtin"]))
 import dulwich.client, dulwich.index, dulwich.object_store, dulwich.objects, dulwich.refs, dulwich.worktree
-import hyprstream_core.builtin.git_transports, hyprstream_core.builtin.lfs, hyprstream_core.builtin.worktree_drivers
+import hyprstream_core.builtin.transports.files, hyprstream_core.builtin.transports.http
+import hyprstream_core.builtin.lfs, hyprstream_core.builtin.worktree_drivers
 count = 0
 def hook(event, args):
     global count

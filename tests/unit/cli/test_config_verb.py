@@ -142,3 +142,54 @@ def test_for_people_it_prints_a_table():
     assert head.split() == ["KEY", "VALUE", "ORIGIN"]
     assert any(row.split() == ["server.port", "50051", "default"] for row in rows)
     assert any(row.split() == ["plugins.allow", "(unset)", "default"] for row in rows)
+
+
+def test_secrets_are_hidden_and_their_origin_is_not(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("[clone.tokens]\n'git.org' = 'canary'\n[hub]\ntoken = 'canary'\n")
+    file.chmod(0o600)
+    for options in ((), ("--json",), ("--origin",), ("--json", "--origin")):
+        run = subprocess.run(
+            [*RUN, "--config", file, "config", "show", *options], env=dict(os.environ), capture_output=True, text=True
+        )
+        assert run.returncode == 0
+        assert "canary" not in run.stdout + run.stderr
+        assert "***" in run.stdout
+    shown = show(HYPRSTREAM_CONFIG=str(file), HF_TOKEN="canary")
+    assert (shown["hub.token"], shown["clone.tokens"]) == ("***", {"git.org": "***"})
+    assert show("--origin", HF_TOKEN="canary")["hub.token"] == {"value": "***", "origin": "env HF_TOKEN"}
+    assert show()["hub.token"] == ""
+
+
+def test_a_secret_of_the_wrong_kind_is_not_repeated(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("[hub]\ntoken = ['canary']\n")
+    for error in (show(HYPRSTREAM_CONFIG=str(file)), show(HYPRSTREAM_CLONE_TOKENS="canary")):
+        assert error["code"] == "config.bad_value"
+        assert "canary" not in str(error)
+
+
+@pytest.mark.parametrize(("mode", "warns"), [(0o600, False), (0o640, True), (0o604, True)])
+def test_a_file_with_secrets_that_others_can_read_is_warned_about(tmp_path, mode, warns):
+    file = tmp_path / "config.toml"
+    file.write_text("[hub]\ntoken = 'canary'\n")
+    file.chmod(mode)
+    run = subprocess.run([*RUN, "--config", file, "config", "show"], capture_output=True, text=True)
+    assert ("others can read hub.token" in run.stderr) == warns
+    assert "canary" not in run.stdout + run.stderr
+
+
+def test_a_file_without_secrets_may_be_read_by_others(file):
+    run = subprocess.run([*RUN, "--config", file, "config", "show"], capture_output=True, text=True)
+    assert run.stderr == ""
+
+
+def test_the_hubs_own_variables_are_read(tmp_path):
+    found = show(HF_ENDPOINT="https://mirror.org", HF_HUB_OFFLINE="YES", HF_HOME=str(tmp_path), NETRC="", HF_TOKEN="")
+    assert (found["hub.endpoint"], found["hub.offline"]) == ("https://mirror.org", True)
+    assert found["hub.token_file"] == str(tmp_path / "token")
+    assert show(HF_HUB_OFFLINE="0")["hub.offline"] is False
+    assert show(HF_TOKEN_PATH="/x/y")["hub.token_file"] == "/x/y"
+    assert show(XDG_CACHE_HOME="/c")["hub.token_file"] == "/c/huggingface/token"
+    for bad in ("mirror.org", "ftp://mirror.org", "https://u:p@mirror.org", "https://mirror.org/?x"):
+        assert "expected an http(s) URL" in show(HF_ENDPOINT=bad)["message"]
