@@ -37,6 +37,8 @@ class Access:
     limits: Limits = field(default_factory=Limits)
     clone: CloneSettings = field(default_factory=CloneSettings)
     credential: Callable[[str], Credential | None] = _nobody
+    hub: str = "https://huggingface.co"
+    """The Hugging Face style hub: repositories below it also serve files by revision and path."""
 
     @property
     def timeout(self) -> float:

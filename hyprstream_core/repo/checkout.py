@@ -10,12 +10,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, InternalError, RemoteError
 from hyprstream_core.interfaces.storage import Pointer, Progress
 from hyprstream_core.repo.content import Source, fetch_content, find_pointers
-from hyprstream_core.repo.durable import require_space, write_new
+from hyprstream_core.repo.durable import write_new
 from hyprstream_core.repo.gitdir import GitDir
 from hyprstream_core.repo.index import IndexEntry
 from hyprstream_core.repo.tree import EXECUTABLE, SUBMODULE, PlannedFile, plan
@@ -32,21 +33,24 @@ def check_out(
     target: Path,
     *,
     source: Source,
-    scratch: Path,
     fill: Fill,
+    shares: bool,
     read_only: bool,
     progress: Progress,
 ) -> list[IndexEntry]:
     """Write the files of ``commit`` into the new folder ``target``, fetching what is missing; git's index of it.
+
+    ``shares`` says whether what ``fill`` makes takes no space of its own.
 
     Raises:
         UnsafeTree, BadObject, RemoteError, DiskFull: see :meth:`hyprstream_core.repo.store.Store.clone`.
     """
     files = plan(git, git.tree_of(commit), space.limits)
     pointers = find_pointers(git, files, space.parts)
-    with _path_named(files, pointers):
-        fetch_content(space, pointers, source, scratch, progress)
-    require_space(scratch, sum(f.size for f in files if f.oid not in pointers))
+    paths = {pointers[f.oid][1].oid: f.path for f in reversed(files) if f.oid in pointers}
+    own = sum(_own_bytes(f, pointers, shares=shares) for f in files)
+    with _path_named(paths):
+        fetch_content(space, pointers, lambda: replace(source(), commit=commit, paths=paths), progress, besides=own)
     target.mkdir()
     entries = []
     for number, file in enumerate(files, 1):
@@ -63,14 +67,20 @@ def check_out(
     return entries
 
 
+def _own_bytes(file: PlannedFile, pointers: Mapping[str, tuple[str, Pointer]], *, shares: bool) -> int:
+    """What a file takes beside the object store."""
+    if file.oid not in pointers:
+        return file.size
+    return 0 if shares and file.mode != EXECUTABLE else pointers[file.oid][1].size
+
+
 @contextmanager
-def _path_named(files: list[PlannedFile], pointers: Mapping[str, tuple[str, Pointer]]) -> Iterator[None]:
+def _path_named(paths: Mapping[str, str]) -> Iterator[None]:
     """An error about a large object also names the file that it is for."""
     try:
         yield
     except (BadObject, RemoteError) as error:
-        paths = (f.path for f in files if f.oid in pointers and pointers[f.oid][1].oid == error.details.get("oid"))
-        if (path := next(paths, None)) is None:
+        if (path := paths.get(str(error.details.get("oid")))) is None:
             raise
         raise type(error)(
             f"{path!r}: {error.message}",
