@@ -116,12 +116,13 @@ class _Download:
             RemoteError: ``error``, with what is kept; there were too many, or another cannot help.
         """
         if self._sink.offset > self._best:
-            self._best, self._failed = self._sink.offset, 1
+            self._best, self._failed = self._sink.offset, 0
         else:
             self._failed += 1
             if self._failed >= ATTEMPTS or error.error_code not in _PASSING:
                 raise self._kept(error) from error
-        self._web.pause(min(max(wait, FIRST_PAUSE * 2 ** (self._failed - 1)), _MAX_PAUSE))
+        pause = FIRST_PAUSE * 2 ** (self._failed - 1) if self._failed else 0.0
+        self._web.pause(min(max(wait, pause), _MAX_PAUSE))
 
     def _kept(self, error: RemoteError) -> RemoteError:
         done, whole = self._sink.offset, self._pointer.size

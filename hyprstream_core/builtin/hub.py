@@ -12,30 +12,20 @@ from hyprstream_core.builtin.web import Place, origin
 from hyprstream_core.errors import RemoteError
 from hyprstream_core.interfaces.storage import Pointer, RemoteSource
 
-HUGGING_FACE = "https://huggingface.co"
-"""The hub that repositories name; another one, a mirror, may stand for it."""
-
 
 def hub_repository(url: str, hub: str) -> str | None:
     """The URL, without ``.git``, of a git repository on ``hub``; None when it is somewhere else."""
-    for base in (hub, HUGGING_FACE):
-        if (path := _below(url, base)) is not None:
-            return f"{hub.rstrip('/')}/{path}"
-    return None
-
-
-def _below(url: str, base: str) -> str | None:
     try:
-        if origin(url) != origin(base):
+        if origin(url) != origin(hub):
             return None
     except RemoteError:
         return None
-    prefix = urlsplit(base).path.rstrip("/") + "/"
+    prefix = urlsplit(hub).path.rstrip("/") + "/"
     path = urlsplit(url).path.rstrip("/").removesuffix(".git")
     parts = path.removeprefix(prefix).split("/")
     if not path.startswith(prefix) or any(part in ("", ".", "..") for part in parts):
         return None
-    return "/".join(parts)
+    return f"{hub.rstrip('/')}/{'/'.join(parts)}"
 
 
 def file_place(repository: str, source: RemoteSource, pointer: Pointer) -> Place | None:
