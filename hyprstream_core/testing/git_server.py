@@ -58,6 +58,8 @@ class GitServer:
         """The same for the next answers with any content, one each."""
         self.statuses: list[int] = []
         """What the next requests for content are answered instead of content."""
+        self.silences: list[float] = []
+        """Seconds of silence before the next answers with content."""
         self.ranges = "honoured"
         """Or "ignored", "shifted" (another range than was asked for), "refused" (416), "unlike" (other bytes)."""
         self.has_length = True
@@ -152,6 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _large(self, oid: str) -> None:
         site, content = self.site, self.site.large.get(oid)
+        if site.silences:
+            time.sleep(site.silences.pop(0))
         if site.statuses and (status := site.statuses.pop(0)) != 200:
             return self._answer(status, b"", "text/plain")
         if content is None:
