@@ -65,7 +65,7 @@ class LargeFiles:
                 note(f"fetching {done} large file{'' if done == 1 else 's'}, {size(total or 0)}")
                 return
             if phase == "resume" and not self._is_resumed:
-                self._is_resumed = True
+                self._is_resumed, self.kept = True, total or 0
                 note(f"continuing after {size(total or 0)} that are already here")
             if phase == "content":
                 self.kept = done

@@ -67,9 +67,9 @@ def fetch_content(
     drop_abandoned(incomplete)
     wanted = _missing(space, pointers)
     pending = {p.oid: p for batch in wanted.values() for p in batch}
-    here = sum(min(kept(incomplete, p.oid), p.size) for p in pending.values())
+    here = {p.oid: min(kept(incomplete, p.oid), p.size) for p in pending.values()}
     total = sum(p.size for p in pending.values())
-    require_space(space.layout.root, total - here + besides)
+    require_space(space.layout.root, total - sum(here.values()) + besides)
     if not wanted:
         return
     progress("fetch", len(pending), total)
@@ -93,12 +93,12 @@ def fetch_content(
 class _Tally:
     """Adds up what is there of each object, for whoever watches. Sinks of several threads report to it."""
 
-    def __init__(self, progress: Progress, total: int, here: int) -> None:
-        """``total`` bytes are to be there in the end, ``here`` are from earlier runs."""
+    def __init__(self, progress: Progress, total: int, here: Mapping[str, int]) -> None:
+        """``total`` bytes are to be there in the end, ``here``, by oid, are from earlier runs."""
         self._progress = progress
-        self._totals = {"content": total, "resume": here}
-        self._done: dict[str, dict[str, int]] = {"content": {}, "resume": {}}
-        self._sums = {"content": 0, "resume": 0}
+        self._totals = {"content": total, "resume": sum(here.values())}
+        self._done: dict[str, dict[str, int]] = {"content": dict(here), "resume": {}}
+        self._sums = {"content": sum(here.values()), "resume": 0}
         self._told = 0.0
         self._lock = threading.Lock()
         self._closed = False
