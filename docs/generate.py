@@ -46,7 +46,6 @@ NOT_YET = {
     "pull": (15, 18),
     "push": (19,),
     "RPC between machines": (73, 74),
-    "resumed transfers": (17,),
     "signed messages": (76, 77, 78, 79),
     "structured output": (47, 48, 49, 50),
     "tenants": (61, 62, 66),

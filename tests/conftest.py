@@ -1,17 +1,12 @@
 """Real git repositories to clone from, a real server to clone over, and stores to clone into."""
 
-import contextlib
 import hashlib
-import json
-import os
-import ssl
 import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from hyprstream_core.testing.git_server import GitServer
 from tests.servers.daemon import GitDaemon
 from tests.servers.giftless import Giftless
 from tests.servers.sshd import Sshd
@@ -156,140 +151,6 @@ def referee():
         assert not [p for p in root.rglob("*") if p.name.endswith((".lock", ".tmp")) or p.name.startswith("tmp_")]
 
     return check
-
-
-class GitServer:
-    """Stock ``git http-backend`` and a git-lfs batch API on loopback, which can be told to misbehave."""
-
-    def __init__(self, root: Path, tls: ssl.SSLContext | None = None) -> None:
-        self.root = root
-        self.scheme = "https" if tls else "http"
-        self.large: dict[str, bytes] = {}
-        self.seen: list[tuple[str, str, dict[str, str]]] = []
-        self.moved: dict[str, str] = {}
-        self.href: dict[str, str] = {}
-        self.cut: dict[str, int] = {}
-        self.batch_answer: bytes | None = None
-        self.password: str | None = None
-        self.refused: str | None = None
-        self.challenge = ("none", "")
-        self.header: dict[str, str] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": self}))
-        if tls:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    site: GitServer
-
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        self._serve()
-
-    def do_POST(self):
-        self._serve()
-
-    def _serve(self):
-        body = self._body()
-        path, _, query = self.path.partition("?")
-        self.site.seen.append((self.command, self.path, {k.title(): v for k, v in self.headers.items()}))
-        if target := next((t for prefix, t in self.site.moved.items() if path.startswith(prefix)), None):
-            self.send_response(307)
-            self.send_header("Location", target + self.path)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-        elif self._is_refused(path):
-            self._answer(401, b"", "text/plain", **{"WWW-Authenticate": self.site.challenge[1] or 'Basic realm="x"'})
-        elif path.endswith("/info/lfs/objects/batch"):
-            self._batch(json.loads(body))
-        elif path.startswith("/large/"):
-            self._large(path.removeprefix("/large/"))
-        else:
-            self._git(path, query, body)
-
-    def _is_refused(self, path: str) -> bool:
-        who = self.headers.get("Authorization")
-        return bool(self.site.password and who in (None, self.site.refused)) or path.startswith(self.site.challenge[0])
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            body = b""
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            return body
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-    def _answer(self, status: int, body: bytes, kind: str, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        with contextlib.suppress(ConnectionError):
-            self.wfile.write(body)
-
-    def _batch(self, request) -> None:
-        objects = []
-        for wanted in request["objects"]:
-            href = self.site.href.get(wanted["oid"], f"{self.site.url}/large/{wanted['oid']}")
-            known = wanted["oid"] in self.site.large or wanted["oid"] in self.site.href
-            download = {"href": href, "header": self.site.header}
-            action = {"actions": {"download": download}} if known else {"error": {"code": 404, "message": "no"}}
-            objects.append({"oid": wanted["oid"], "size": wanted["size"], **action})
-        answer = self.site.batch_answer or json.dumps({"transfer": "basic", "objects": objects}).encode()
-        self._answer(200, answer, "application/vnd.git-lfs+json")
-
-    def _large(self, oid: str) -> None:
-        data = self.site.large.get(oid)
-        if data is None:
-            return self._answer(404, b"", "text/plain")
-        if oid in self.site.cut:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data[: self.site.cut[oid]])
-            self.close_connection = True
-            return None
-        return self._answer(200, data, "application/octet-stream")
-
-    def _git(self, path: str, query: str, body: bytes) -> None:
-        env = {
-            "PATH": os.environ["PATH"],
-            "GIT_PROJECT_ROOT": str(self.site.root),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": "safe.directory",
-            "GIT_CONFIG_VALUE_0": "*",
-            "PATH_INFO": path,
-            "QUERY_STRING": query,
-            "REQUEST_METHOD": self.command,
-            "CONTENT_TYPE": self.headers.get("Content-Type") or "",
-            "CONTENT_LENGTH": str(len(body)),
-            "REMOTE_ADDR": "127.0.0.1",
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol") or "",
-            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "",
-        }
-        done = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True, check=False)
-        head, _, content = done.stdout.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
-        status = int(headers.get("Status", "200").split()[0])
-        self._answer(status, content, headers.get("Content-Type", "text/plain"))
 
 
 @pytest.fixture

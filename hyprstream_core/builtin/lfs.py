@@ -1,4 +1,4 @@
-"""Git LFS: pointer files, and fetching what they stand for by the batch API or from a local folder.
+"""Git LFS: pointer files, and fetching what they stand for by the batch API, from a hub or a local folder.
 
 Pointers: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md, batch API: docs/api/batch.md there.
 SECURITY: ``.lfsconfig`` of a repository is never read, so that content comes from the remote's own endpoint
@@ -7,22 +7,24 @@ and nowhere else; what arrives is verified where it is stored, by ``hyprstream_c
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import urllib3
 
+from hyprstream_core.builtin.downloads import download, refused
+from hyprstream_core.builtin.hub_files import file_place, hub_repository
+from hyprstream_core.builtin.web import Place, Web, in_parallel
 from hyprstream_core.errors import BadObject, RemoteError
 from hyprstream_core.interfaces.storage import ContentFilter, ContentSink, Pointer, RemoteSource
-from hyprstream_core.interfaces.transport import Access
-from hyprstream_core.repo.credentials import unauthorized
-from hyprstream_core.repo.network import network_error
 
 SNIFF = b"version https://git-lfs.github.com/spec/"
 MEDIA_TYPE = "application/vnd.git-lfs+json"
@@ -31,17 +33,9 @@ _POINTER = re.compile(
 )
 _BATCH = 100
 _CHUNK = 1 << 18
-_RETRIES = urllib3.Retry(
-    total=4,
-    connect=2,
-    read=0,
-    other=0,
-    redirect=3,
-    status=2,
-    status_forcelist=(502, 503, 504),
-    backoff_factor=0.2,
-    raise_on_status=False,
-)
+_NO_API = frozenset({404, 405, 410, 501})
+_BUSY = frozenset({429, 502, 503, 504})
+_ATTEMPTS = 3
 Write = Callable[[Pointer], ContentSink]
 
 
@@ -94,7 +88,7 @@ class Lfs(ContentFilter):
         """Fetch by the batch API, or out of a folder for a remote on this machine."""
         scheme = urlsplit(source.endpoint or source.url).scheme
         if scheme in ("http", "https"):
-            _BatchClient(source, self.access).fetch(pointers, write)
+            self._fetch_by_http(pointers, source, write)
         elif source.endpoint is not None and not scheme:
             for pointer in pointers:
                 _copy(Path(source.endpoint), pointer, write)
@@ -105,6 +99,31 @@ class Lfs(ContentFilter):
                 remedy="git lfs fetch --all in the remote repository",
                 oid=pointers[0].oid,
             )
+
+    def _fetch_by_http(self, pointers: Sequence[Pointer], source: RemoteSource, write: Write) -> None:
+        """By the batch API; what it does not have, by revision and path when the remote is the hub."""
+        hub = hub_repository(source.url, self.access.hub.endpoint)
+        web = Web(self.access, source.given or source.url)
+        client = _BatchClient(web, source, self.access.limits.json_file_bytes)
+
+        def job(pointer: Pointer, found: Place | RemoteError) -> Callable[[], None]:
+            place, renew = found, partial(client.where, pointer)
+            if isinstance(place, RemoteError):
+                if hub is None or (by_path := file_place(hub, source, pointer)) is None:
+                    raise place
+                return partial(_download, web, pointer, by_path, None, write)
+            return partial(_download, web, pointer, place, renew, write)
+
+        with closing(web):
+            for start in range(0, len(pointers), _BATCH):
+                batch = pointers[start : start + _BATCH]
+                offers = client.ask(batch)
+                in_parallel([job(pointer, offers[pointer.oid]) for pointer in batch], web)
+
+
+def _download(web: Web, pointer: Pointer, place: Place, renew: Callable[[], Place] | None, write: Write) -> None:
+    with write(pointer) as sink:
+        download(web, pointer, place, renew, sink)
 
 
 def _bad(why: str) -> BadObject:
@@ -125,83 +144,61 @@ def _copy(folder: Path, pointer: Pointer, write: Write) -> None:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise _missing(pointer, "it is not a regular file")
         with write(pointer) as sink:
+            file.seek(sink.offset)
             while chunk := file.read(_CHUNK):
                 sink.write(chunk)
 
 
 class _BatchClient:
-    """One remote's batch API, basic transfers."""
+    """Asks one remote's batch API where objects are; basic transfers only."""
 
-    def __init__(self, source: RemoteSource, access: Access) -> None:
-        timeout = access.timeout
-        url = urlsplit(source.endpoint or _endpoint(source.url))
-        self._origin = url.scheme, url.netloc.rpartition("@")[2]
-        self._url = url._replace(netloc=self._origin[1]).geturl().rstrip("/") + "/objects/batch"
-        self._source, self._access, self._given = source, access, source.given or source.url
-        self._max_json = access.limits.json_file_bytes
-        self._timeout = timeout
-        self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=timeout, read=timeout), retries=_RETRIES)
+    def __init__(self, web: Web, source: RemoteSource, max_json: int) -> None:
+        self._web, self._source, self._max_json = web, source, max_json
+        self._url = (source.endpoint or _endpoint(source.url)).rstrip("/") + "/objects/batch"
 
-    def fetch(self, pointers: Sequence[Pointer], write: Write) -> None:
-        try:
-            for start in range(0, len(pointers), _BATCH):
-                self._fetch_batch(pointers[start : start + _BATCH], write)
-        except urllib3.exceptions.HTTPError as error:
-            raise self._failure(error) from error
-        finally:
-            self._pool.clear()
+    def ask(self, pointers: Sequence[Pointer]) -> dict[str, Place | RemoteError]:
+        """By oid: where each object is, or why it is not to be had.
 
-    def _failure(self, error: urllib3.exceptions.HTTPError) -> RemoteError:
-        """The remote may name another host for a file than its own: the pool of that connection knows."""
-        host = str(getattr(getattr(error, "pool", None), "host", "") or self._origin[1])
-        return network_error(error, host, self._timeout) or RemoteError(
-            f"the store of large files at {host} failed: {type(error).__name__}",
-            remedy="try again; files that have arrived are kept",
-        )
+        Raises:
+            RemoteError: the API failed, refuses, or answers nonsense.
+        """
+        batch = self._batch(pointers)
+        if batch is None:
+            return {p.oid: _missing(p, "it has no LFS API") for p in pointers}
+        offers = {offer.oid: offer for offer in batch.objects}
+        return {p.oid: _place(p, offers.get(p.oid)) for p in pointers}
 
-    def _login(self, url: str) -> dict[str, str]:
-        """What to say to ``url`` and to nobody else."""
-        who = self._access.credential(url, self._given)
-        return {"Authorization": who.basic} if who else {}
+    def where(self, pointer: Pointer) -> Place:
+        """Where one object is now.
 
-    def _unauthorized(self, url: str, response: Any) -> RemoteError:
-        asking = urljoin(url, str(response.geturl() or ""))
-        who = self._access.credential(url, self._given) if asking == url else None
-        return unauthorized(asking, who, self._access.hub, "the store of large files at ")
+        Raises:
+            RemoteError: it is not to be had.
+        """
+        found = self.ask([pointer])[pointer.oid]
+        if isinstance(found, RemoteError):
+            raise found
+        return found
 
-    def _fetch_batch(self, pointers: Sequence[Pointer], write: Write) -> None:
-        offers = {o.oid: o for o in self._ask(pointers).objects}
-        for pointer in pointers:
-            offer = offers.get(pointer.oid)
-            if offer is None or offer.error is not None:
-                raise _missing(
-                    pointer, f"it answers {offer.error.code}" if offer and offer.error else "it is not offered"
-                )
-            if offer.actions is None or offer.actions.download is None:
-                raise _missing(pointer, "it offers no download")
-            self._download(pointer, offer.actions.download, write)
-
-    def _ask(self, pointers: Sequence[Pointer]) -> _Batch:
+    def _batch(self, pointers: Sequence[Pointer]) -> _Batch | None:
+        """The answer; None when there is no such API."""
         body = {
             "operation": "download",
             "transfers": ["basic"],
             "hash_algo": "sha256",
             "objects": [{"oid": p.oid, "size": p.size} for p in pointers],
         }
-        who = _header(dict(self._source.headers())) or self._login(self._url)
-        headers = {**who, "Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE}
-        response = self._pool.request(
-            "POST", self._url, body=msgspec.json.encode(body), headers=headers, preload_content=False,
-            retries=_leaving_behind(who),
-        )  # fmt: skip
-        try:
-            if response.status in (401, 403):
-                raise self._unauthorized(self._url, response)
-            if response.status != 200:
-                raise _refused(response.status, "the batch request")
-            text = b"".join(_read(response, self._max_json))
-        finally:
-            response.close()
+        headers = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE}
+        for attempt in itertools.count(1):
+            place = Place(self._url, _header(self._source.headers()))
+            with self._web.request("POST", place, headers, msgspec.json.encode(body)) as response:
+                if response.status == 200:
+                    text = b"".join(_read(response, self._max_json))
+                    break
+                if response.status in _NO_API:
+                    return None
+                if response.status not in _BUSY or attempt == _ATTEMPTS:
+                    raise refused(response.status, "the batch request")
+            self._web.pause(0.2 * 2**attempt)
         try:
             batch = msgspec.json.decode(text, type=_Batch)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -210,34 +207,13 @@ class _BatchClient:
             raise RemoteError(f"the remote insists on LFS transfer {batch.transfer[:40]!r}, expected 'basic'")
         return batch
 
-    def _download(self, pointer: Pointer, action: _Action, write: Write) -> None:
-        href = urlsplit(action.href)
-        if href.scheme not in ("http", "https") or not href.hostname:
-            raise RemoteError("the remote names a place for a large file that is no http(s) URL", code="url.scheme")
-        who = _header(action.header)
-        if "authorization" not in {name.lower() for name in who}:
-            who |= self._login(action.href)
-        headers = {**who, "Accept-Encoding": "identity"}
-        response = self._pool.request(
-            "GET", action.href, headers=headers, preload_content=False, retries=_leaving_behind(who)
-        )
-        try:
-            if response.status in (401, 403):
-                raise self._unauthorized(action.href, response)
-            if response.status != 200:
-                raise _refused(response.status, f"large file {pointer.oid}", oid=pointer.oid)
-            with write(pointer) as sink:  # which stops when more comes than was announced
-                for chunk in response.stream(_CHUNK, decode_content=False):
-                    sink.write(chunk)
-        except urllib3.exceptions.ProtocolError as error:
-            raise BadObject(
-                f"large file {pointer.oid} broke off before its {pointer.size:,} bytes had arrived",
-                code="lfs.bad_object",
-                remedy="try again; files that have arrived are kept",
-                oid=pointer.oid,
-            ) from error
-        finally:
-            response.close()
+
+def _place(pointer: Pointer, offer: _Object | None) -> Place | RemoteError:
+    if offer is None or offer.error is not None:
+        return _missing(pointer, f"it answers {offer.error.code}" if offer and offer.error else "it is not offered")
+    if offer.actions is None or offer.actions.download is None:
+        return _missing(pointer, "it offers no download")
+    return Place(offer.actions.download.href, _header(offer.actions.download.header))
 
 
 def _endpoint(url: str) -> str:
@@ -246,19 +222,13 @@ def _endpoint(url: str) -> str:
     return f"{plain}/info/lfs" if plain.endswith(".git") else f"{plain}.git/info/lfs"
 
 
-def _header(header: dict[str, str]) -> dict[str, str]:
+def _header(header: Mapping[str, str]) -> dict[str, str]:
     """The headers that the remote asks us to send to the place it names; at most 32 sane ones."""
     sane = {k: v for k, v in header.items() if k.isascii() and k.isprintable() and v.isprintable() and len(v) < 8192}
     return dict(list(sane.items())[:32])
 
 
-def _leaving_behind(headers: dict[str, str]) -> urllib3.Retry:
-    """``_RETRIES`` that drop all of ``headers`` when a redirect leaves scheme, host or port."""
-    names = frozenset(name.lower() for name in headers) | urllib3.Retry.DEFAULT_REMOVE_HEADERS_ON_REDIRECT
-    return _RETRIES.new(remove_headers_on_redirect=names)
-
-
-def _read(response: Any, maximum: int) -> Iterator[bytes]:
+def _read(response: urllib3.HTTPResponse, maximum: int) -> Iterator[bytes]:
     """The body in chunks; more than ``maximum`` bytes are an error."""
     done = 0
     for chunk in response.stream(_CHUNK, decode_content=False):
@@ -266,11 +236,3 @@ def _read(response: Any, maximum: int) -> Iterator[bytes]:
         if done > maximum:
             raise RemoteError(f"the remote's LFS answer has more than {maximum:,} bytes", code="remote.limit")
         yield chunk
-
-
-def _refused(status: int, what: str, **details: str) -> RemoteError:
-    if status == 404:
-        return RemoteError(f"the remote does not have {what}", code="lfs.missing", **details)
-    return RemoteError(
-        f"the remote's store of large files answers {status} for {what}", remedy="try again later", **details
-    )

@@ -32,6 +32,8 @@ _MAX_QUERIES = 100_000
 class Reflink(Materialiser):
     """Shares blocks copy-on-write."""
 
+    shares = True
+
     def probe(self, directory: Path) -> int:
         """Whether ``directory``'s file system can clone a file."""
         return 30 if _try(directory, self.materialise) else 0
@@ -52,6 +54,8 @@ class Reflink(Materialiser):
 
 class Hardlink(Materialiser):
     """The store's own read-only file under a second name."""
+
+    shares = True
 
     def probe(self, directory: Path) -> int:
         """Best after reflink, but behind copy for those whom permissions do not stop from writing."""

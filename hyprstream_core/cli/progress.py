@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from hyprstream_core.cli.output import emit_note, printable
 from hyprstream_core.interfaces.storage import Progress
@@ -20,23 +21,57 @@ PLAIN_DELAY = 1.0
 COUNTED = frozenset(("check", "checkout"))
 """Phases that count files; the others count bytes."""
 
+_BAR = 20
+"""Columns of a bar; a whole line of it fits into 80."""
+
 
 @contextmanager
 def transfer_progress(env: Mapping[str, str], *, quiet: bool) -> Iterator[Progress]:
     """What to hand to a function that reports ``(phase, done_bytes, total_bytes or None)``; writes to stderr."""
     if quiet:
         yield _silence
-    elif sys.stderr.isatty() and env.get("TERM") != "dumb":
-        with _bars(env) as progress:
-            yield progress
-    else:
-        plain = PlainLines(emit_note, time.monotonic)
-        yield plain
-        plain.end()
+        return
+    large = LargeFiles()
+    try:
+        if sys.stderr.isatty() and env.get("TERM") != "dumb":
+            with _bars(env) as (progress, note):
+                yield large.told_to(note, progress)
+        else:
+            plain = PlainLines(emit_note, time.monotonic)
+            yield large.told_to(emit_note, plain)
+            plain.end()
+    except KeyboardInterrupt:
+        if large.kept:
+            emit_note(f"interrupted: {size(large.kept)} of large files are kept; the same command continues there")
+        raise
 
 
 def _silence(_phase: str, _done: int, _total: int | None) -> None:
     """Progress that nobody wants to see."""
+
+
+class LargeFiles:
+    """What is announced of large files before they come, and how much of them is there."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self._is_resumed = False
+
+    def told_to(self, note: Callable[[str], None], progress: Progress) -> Progress:
+        """``progress`` with lines before it, which go to ``note``."""
+
+        def told(phase: str, done: int, total: int | None) -> None:
+            if phase == "fetch":
+                note(f"fetching {done} large file{'' if done == 1 else 's'}, {size(total or 0)}")
+                return
+            if phase == "resume" and not self._is_resumed:
+                self._is_resumed, self.kept = True, total or 0
+                note(f"continuing after {size(total or 0)} that are already here")
+            if phase == "content":
+                self.kept = done
+            progress(phase, done, total)
+
+        return told
 
 
 class PlainLines:
@@ -79,7 +114,8 @@ def _amount(phase: str, done: int, total: int | None) -> str:
 
 
 @contextmanager
-def _bars(env: Mapping[str, str]) -> Iterator[Progress]:
+def _bars(env: Mapping[str, str]) -> Iterator[tuple[Progress, Callable[[str], None]]]:
+    """Progress bars, and how to write a line above them."""
     from rich.console import Console
     from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -87,7 +123,7 @@ def _bars(env: Mapping[str, str]) -> Iterator[Progress]:
     def text(field: str) -> TextColumn:
         return TextColumn(f"{{task.fields[{field}]}}", markup=False)
 
-    columns = (text("phase"), BarColumn(), text("amount"), text("rate"), TimeRemainingColumn())
+    columns = (text("phase"), BarColumn(_BAR), text("amount"), text("rate"), TimeRemainingColumn())
     console = Console(stderr=True, no_color=bool(env.get("NO_COLOR")))
     tasks: dict[str, TaskID] = {}
     with Bars(*columns, console=console) as bars:
@@ -99,4 +135,4 @@ def _bars(env: Mapping[str, str]) -> Iterator[Progress]:
             rate = f"{size(task.speed)}/s" if task.speed and phase not in COUNTED else ""
             bars.update(tasks[phase], completed=done, total=total, amount=_amount(phase, done, total), rate=rate)
 
-        yield progress
+        yield progress, partial(console.print, markup=False, highlight=False)

@@ -6,12 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from hyprstream_core.interfaces.transport import Access
 
 Progress = Callable[[str, int, int | None], None]
-"""``progress(phase, done_bytes, total_bytes_or_None)``; called often, must return quickly. The phases "check" and
-"checkout" count files instead of bytes."""
+"""``progress(phase, done_bytes, total_bytes_or_None)``; called often, must return quickly, never by two threads at
+once. The phases "check" and "checkout" count files instead of bytes. Before large files are fetched comes, once,
+``progress("fetch", num_files, total_bytes)``; after it "content" counts their bytes, those of earlier runs too,
+while "resume" counts the bytes of earlier runs that are read again."""
 
 
 @dataclass(frozen=True)
@@ -70,22 +73,42 @@ class ContentFilter(ABC):
 
     @abstractmethod
     def fetch(self, pointers: Sequence[Pointer], source: RemoteSource, write: Callable[[Pointer], ContentSink]) -> None:
-        """Fetch every pointer's content, each into its own ``write(pointer)``.
+        """Fetch every pointer's content, each into its own ``write(pointer)``; several threads may do so at once.
+
+        A sink says in its ``offset`` what an earlier run has left in it: only the rest is to be fetched, or, when
+        the remote can only send all of it, ``restart()`` comes first.
 
         Raises:
-            RemoteError: the remote refused, failed, or does not have an object.
+            RemoteError: the remote refused, failed, or does not have an object. What has arrived is kept.
+            BadObject: it has the object, but not with the pointer's size.
         """
 
 
 class ContentSink(ABC):
-    """Receives one object's bytes in order. Committed only if length and digest are right."""
+    """Receives one object's bytes in order. Committed only if length and digest are right; what arrived before an
+    exception is kept for the next run, unless it is known to be wrong."""
+
+    @property
+    @abstractmethod
+    def offset(self) -> int:
+        """How many bytes are there: ``write`` goes on after them. The pointer's size when nothing is missing, which
+        may be so from the beginning."""
 
     @abstractmethod
-    def __enter__(self) -> ContentSink: ...
+    def restart(self) -> None:
+        """Forget what is there: the object comes again from its first byte."""
+
+    @abstractmethod
+    def __enter__(self) -> ContentSink:
+        """Begin, or go on; waits while another process fetches the same object."""
 
     @abstractmethod
     def __exit__(self, *exc: object) -> None:
-        """On success verify and publish atomically; on an exception keep nothing visible."""
+        """On success verify and publish atomically; on an exception nothing is visible.
+
+        Raises:
+            BadObject: too few bytes, or not those of the digest; they are deleted.
+        """
 
     @abstractmethod
     def write(self, chunk: bytes) -> None:
@@ -107,6 +130,9 @@ class WorktreeDriver:
 
 class Materialiser(ABC):
     """Makes ``target`` hold the bytes of a read-only ``blob`` on the same store."""
+
+    shares: ClassVar[bool] = False
+    """Whether what it makes takes no space of its own until it is written."""
 
     @abstractmethod
     def probe(self, directory: Path) -> int:

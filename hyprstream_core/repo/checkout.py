@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, InternalError, RemoteError
 from hyprstream_core.interfaces.storage import Pointer, Progress
 from hyprstream_core.repo.content import Source, fetch_content, find_pointers
-from hyprstream_core.repo.durable import require_space, write_new
+from hyprstream_core.repo.durable import write_new
 from hyprstream_core.repo.gitdir import GitDir
 from hyprstream_core.repo.index import IndexEntry
 from hyprstream_core.repo.tree import EXECUTABLE, SUBMODULE, PlannedFile, plan
@@ -32,21 +33,20 @@ def check_out(
     target: Path,
     *,
     source: Source,
-    scratch: Path,
     fill: Fill,
+    shares: bool,
     read_only: bool,
     progress: Progress,
 ) -> list[IndexEntry]:
     """Write the files of ``commit`` into the new folder ``target``, fetching what is missing; git's index of it.
 
+    ``shares`` says whether what ``fill`` makes takes no space of its own.
+
     Raises:
         UnsafeTree, BadObject, RemoteError, DiskFull: see :meth:`hyprstream_core.repo.store.Store.clone`.
     """
     files = plan(git, git.tree_of(commit), space.limits)
-    pointers = find_pointers(git, files, space.parts)
-    with _path_named(files, pointers):
-        fetch_content(space, pointers, source, scratch, progress)
-    require_space(scratch, sum(f.size for f in files if f.oid not in pointers))
+    pointers = fetch_files(space, git, commit, files, source, shares=shares, progress=progress)
     target.mkdir()
     entries = []
     for number, file in enumerate(files, 1):
@@ -54,23 +54,74 @@ def check_out(
         path.parent.mkdir(parents=True, exist_ok=True)
         if file.mode == SUBMODULE:
             path.mkdir()
-        elif file.oid in pointers:
-            _write_large(space, file, pointers[file.oid][1], path, fill, read_only=read_only)
         else:
-            write_new(path, git.read(file.oid, "blob")[1], _permissions(file, read_only=read_only))
+            write_file(space, git, file, pointers.get(file.oid), path, fill, read_only=read_only)
         entries.append(IndexEntry.of(file.path, file.mode, file.oid, path.lstat()))
         progress("checkout", number, len(files))
     return entries
 
 
+def fetch_files(
+    space: Workspace,
+    git: GitDir,
+    commit: str,
+    files: Sequence[PlannedFile],
+    source: Source,
+    *,
+    shares: bool,
+    progress: Progress,
+) -> dict[str, Pointer]:
+    """Get everything into the store that ``files`` of ``commit`` need; the pointers among their blobs by blob id.
+
+    Raises:
+        BadObject, RemoteError: see :meth:`hyprstream_core.repo.store.Store.clone`.
+        DiskFull: there is not enough space for that and for the files themselves.
+    """
+    found = find_pointers(git, files, space.parts)
+    pointers = {oid: pointer for oid, (_, pointer) in found.items()}
+    paths = {pointers[f.oid].oid: f.path for f in reversed(files) if f.oid in pointers}
+    with _path_named(paths):
+        fetch_content(
+            space,
+            found,
+            lambda: replace(source(), commit=commit, paths=paths),
+            progress,
+            besides=sum(_own_bytes(f, pointers, shares=shares) for f in files),
+        )
+    return pointers
+
+
+def _own_bytes(file: PlannedFile, pointers: Mapping[str, Pointer], *, shares: bool) -> int:
+    """What a file takes beside the object store."""
+    if file.oid not in pointers:
+        return file.size
+    return 0 if shares and file.mode != EXECUTABLE else pointers[file.oid].size
+
+
+def write_file(
+    space: Workspace,
+    git: GitDir,
+    file: PlannedFile,
+    pointer: Pointer | None,
+    path: Path,
+    fill: Fill,
+    *,
+    read_only: bool = False,
+) -> None:
+    """Create ``path`` with what ``file`` holds, or with the large object that ``pointer`` stands for."""
+    if pointer is not None:
+        _write_large(space, file, pointer, path, fill, read_only=read_only)
+    else:
+        write_new(path, git.read(file.oid, "blob")[1], _permissions(file, read_only=read_only))
+
+
 @contextmanager
-def _path_named(files: list[PlannedFile], pointers: Mapping[str, tuple[str, Pointer]]) -> Iterator[None]:
+def _path_named(paths: Mapping[str, str]) -> Iterator[None]:
     """An error about a large object also names the file that it is for."""
     try:
         yield
     except (BadObject, RemoteError) as error:
-        paths = (f.path for f in files if f.oid in pointers and pointers[f.oid][1].oid == error.details.get("oid"))
-        if (path := next(paths, None)) is None:
+        if (path := paths.get(str(error.details.get("oid")))) is None:
             raise
         raise type(error)(
             f"{path!r}: {error.message}",

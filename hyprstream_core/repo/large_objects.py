@@ -11,18 +11,21 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from hyprstream_core.errors import BadObject
 from hyprstream_core.interfaces.storage import ContentSink, Pointer
 from hyprstream_core.repo.durable import disk_errors_named, make_folders, sync, write_new
+from hyprstream_core.repo.incomplete import open_part
 from hyprstream_core.repo.layout import Layout
 
 if TYPE_CHECKING:
     from dulwich.objects import ShaFile
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
+_CHUNK = 1 << 20
 _AGE = 10
 """Seconds by which objects are made to look older, so that git never takes a file for racily changed."""
 
@@ -59,66 +62,118 @@ def _adopt(path: Path, pointer: Pointer) -> None:
     path.chmod(0o444)
 
 
-def bad_content(pointer: Pointer, why: str) -> BadObject:
-    """The error for content that is not what its pointer promises."""
-    return BadObject(
-        f"large file {pointer.oid}: {why}",
-        code="lfs.bad_object",
-        remedy="the remote is broken or lies; nothing of it was kept",
-        oid=pointer.oid,
-    )
+def bad_content(pointer: Pointer, why: str, *, resumed: bool = False) -> BadObject:
+    """The error for content that is not what its pointer promises; ``resumed`` when a part is from an earlier run."""
+    remedy = "the remote is broken or lies; nothing of it was kept"
+    if resumed:
+        remedy = "a part of it was from an earlier run and is deleted now: run it again to fetch all of it"
+    return BadObject(f"large file {pointer.oid}: {why}", code="lfs.bad_object", remedy=remedy, oid=pointer.oid)
 
 
 class FileSink(ContentSink):
-    """Writes one object into ``scratch`` and, when it is right, links it into the store."""
+    """Writes one object, or the rest of it, into its incomplete file; when it is right, links it into the store."""
 
-    def __init__(self, layout: Layout, pointer: Pointer, scratch: Path, progress: Callable[[int], None]) -> None:
+    def __init__(self, layout: Layout, pointer: Pointer, progress: Callable[[str, int], None]) -> None:
+        """``progress(phase, bytes)``: how much of the object is there ("content"), or was read again ("resume")."""
+        self._layout = layout
         self._pointer = pointer
-        self._target = layout.content(pointer.oid)
-        self._temporary = scratch / f"{pointer.oid}-{os.urandom(4).hex()}"
+        self._part = layout.incomplete / pointer.oid
         self._progress = progress
         self._digest = hashlib.sha256()
         self._done = 0
-        self._file: BinaryIO | None = None
+        self._resumed = self._is_wrong = self._is_there = False
+        self._file: FileIO | None = None
+
+    @property
+    def offset(self) -> int:
+        """See :attr:`ContentSink.offset`."""
+        return self._done
 
     def __enter__(self) -> FileSink:
-        self._file = self._temporary.open("xb")
+        with disk_errors_named(self._part.parent):
+            self._file = open_part(self._part, lambda size: self._progress("content", min(size, self._pointer.size)))
+        try:
+            if has_content(self._layout, self._pointer):  # somebody else was faster
+                self._part.unlink()
+                self._is_there, self._done = True, self._pointer.size
+            else:
+                self._take_up(self._file)
+            self._progress("content", self._done)
+        except BaseException:
+            self._file.close()
+            raise
         return self
+
+    def _take_up(self, file: FileIO) -> None:
+        """Read what an earlier run has left; what cannot be the beginning of the object is dropped."""
+        size = os.fstat(file.fileno()).st_size
+        while self._done < size <= self._pointer.size and (chunk := file.read(_CHUNK)):
+            self._digest.update(chunk)
+            self._done += len(chunk)
+            self._progress("resume", self._done)
+        self._resumed = self._done > 0
+        if size > self._pointer.size or (self._done == self._pointer.size and not self._is_right()):
+            self.restart()
+
+    def restart(self) -> None:
+        """See :meth:`ContentSink.restart`."""
+        file = self._opened()
+        file.seek(0)
+        file.truncate()
+        self._digest = hashlib.sha256()
+        self._done, self._resumed = 0, False
+        self._progress("content", 0)
 
     def write(self, chunk: bytes) -> None:
         """Append ``chunk``; see :meth:`ContentSink.write`."""
-        if self._file is None:
-            raise ValueError("write outside of the with block")
-        self._done += len(chunk)
-        if self._done > self._pointer.size:
+        file = self._opened()
+        if self._done + len(chunk) > self._pointer.size:
+            self._is_wrong = True
             raise bad_content(self._pointer, f"the remote sends more than the announced {self._pointer.size:,} bytes")
-        with disk_errors_named(self._temporary.parent):
-            self._file.write(chunk)
+        with disk_errors_named(self._part.parent):
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[file.write(rest) :]
         self._digest.update(chunk)
-        self._progress(len(chunk))
+        self._done += len(chunk)
+        self._progress("content", self._done)
+
+    def _opened(self) -> FileIO:
+        if self._file is None or self._file.closed:
+            raise ValueError("used outside of the with block")
+        return self._file
 
     def __exit__(self, *exc: object) -> None:
-        if self._file is None:
+        if self._is_there or self._file is None:
+            if self._file is not None:
+                self._file.close()
             return
-        try:
-            with self._file as file, disk_errors_named(self._temporary.parent):
+        with self._file as file, disk_errors_named(self._part.parent):
+            try:
                 if exc[0] is None:
                     self._verify()
-                    file.flush()
-                    os.fchmod(file.fileno(), 0o444)
-                    past = time.time() - _AGE
-                    os.utime(file.fileno(), (past, past))
-                    os.fsync(file.fileno())
-            if exc[0] is None:
-                publish(self._temporary, self._target)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+                    self._publish(file)
+            finally:
+                if self._is_wrong or self._done == 0:
+                    self._part.unlink(missing_ok=True)
+
+    def _publish(self, file: FileIO) -> None:
+        os.fchmod(file.fileno(), 0o444)
+        past = time.time() - _AGE
+        os.utime(file.fileno(), (past, past))
+        os.fsync(file.fileno())
+        publish(self._part, self._layout.content(self._pointer.oid))
+        self._part.unlink(missing_ok=True)
+
+    def _is_right(self) -> bool:
+        return self._digest.hexdigest() == self._pointer.oid
 
     def _verify(self) -> None:
+        self._is_wrong = self._done != self._pointer.size or not self._is_right()
         if self._done != self._pointer.size:
             raise bad_content(self._pointer, f"got {self._done:,} bytes, expected {self._pointer.size:,}")
-        if self._digest.hexdigest() != self._pointer.oid:
-            raise bad_content(self._pointer, f"its content hashes to {self._digest.hexdigest()}")
+        if self._is_wrong:
+            raise bad_content(self._pointer, f"its content hashes to {self._digest.hexdigest()}", resumed=self._resumed)
 
 
 def publish(temporary: Path, target: Path) -> None:

@@ -8,6 +8,7 @@
 <root>/<name>/views/<commit>/   and <commit>.json beside it
 <root>/lfs/objects/aa/bb/<oid>  read-only content, in git-lfs's own layout
 <root>/.filters/<name>          empty: content has come by the storage filter of that name
+<root>/lfs/incomplete/<oid>     content that has begun to arrive (git-lfs's own are called <oid>.part)
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ class Layout:
     def content(self, oid: str) -> Path:
         """The file of one large object."""
         return self.lfs / "objects" / oid[:2] / oid[2:4] / oid
+
+    @property
+    def incomplete(self) -> Path:
+        """Folder of the large objects that have begun to arrive."""
+        return self.lfs / "incomplete"
 
 
 def git_dir(model: Path) -> Path:

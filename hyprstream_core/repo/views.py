@@ -52,7 +52,7 @@ def make(space: Workspace, resolved: Resolved, source: Source, progress: Progres
         files = stage / "view"
         check_out(
             space, git, resolved.commit, files,
-            source=source, scratch=stage, fill=link_or_copy, read_only=True, progress=progress,
+            source=source, fill=link_or_copy, shares=True, read_only=True, progress=progress,
         )  # fmt: skip
         sync_tree(files)
         with space.model_lock(resolved.model.name):

@@ -66,7 +66,7 @@ def build(
     files, admin = stage / "worktree", stage / "admin"
     entries = check_out(
         space, git, commit, files,
-        source=source, scratch=stage, fill=driver.materialise, read_only=False, progress=progress,
+        source=source, fill=driver.materialise, shares=driver.shares, read_only=False, progress=progress,
     )  # fmt: skip
     final = git_dir(model) / "worktrees" / admin_id(branch)
     write_new(files / ".git", f"gitdir: {final}\n".encode())

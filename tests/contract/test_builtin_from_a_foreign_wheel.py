@@ -5,6 +5,7 @@ Its records name classes in its own module, which passes them on.
 """
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from hyprstream_core.cli.context import Context
 from hyprstream_core.cli.main import cli
-from hyprstream_core.interfaces.storage import StorageFilter
+from hyprstream_core.interfaces.storage import RemoteSource, StorageFilter
 from hyprstream_core.interfaces.transport import GitTransport
 from hyprstream_core.plugins import GROUP, Candidate, Plugins, installed
 from hyprstream_core.plugins.rules import RECORDS
@@ -186,6 +187,24 @@ class TestForeignLfs(StorageFilterSuite):
 
     def pointer(self, oid, size):
         return f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n".encode()
+
+    def source(self, folder, *contents):
+        for content in contents:
+            oid = hashlib.sha256(content).hexdigest()
+            place = folder / oid[:2] / oid[2:4] / oid
+            place.parent.mkdir(parents=True)
+            place.write_bytes(content)
+        return RemoteSource(f"file://{folder}", str(folder))
+
+
+class TestForeignLfsOverHttp(TestForeignLfs):
+    @pytest.fixture(autouse=True)
+    def server(self, git_server):
+        self.site = git_server
+
+    def source(self, folder, *contents):
+        self.site.large = {hashlib.sha256(content).hexdigest(): content for content in contents}
+        return RemoteSource(f"{self.site.url}/org/model")
 
 
 class TestForeignIpc(RpcTransportSuite):

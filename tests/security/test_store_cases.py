@@ -534,15 +534,21 @@ def test_case_014_content_over_http_that_is_not_what_the_pointer_says_is_refused
     assert store.registered() == []
 
 
-def test_case_014_a_connection_that_breaks_off_is_refused(store, hostile, git_server, tmp_path):
+def test_case_014_a_connection_that_always_breaks_off_is_given_up_and_nothing_is_visible(
+    store, hostile, git_server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("hyprstream_core.builtin.downloads.FIRST_PAUSE", 0.01)
     oid = hostile.large("model.safetensors", b"weights" * 1000)
     hostile.commit()
     git_server.large[oid] = b"weights" * 1000
-    git_server.cut[oid] = 3
-    with pytest.raises(BadObject) as caught:
+    git_server.cuts = [3, 4]
+    git_server.cut[oid] = 0
+    with pytest.raises(RemoteError) as caught:
         store.clone(f"{git_server.url}/hostile/.git", name="hostile")
-    assert caught.value.error_code == "lfs.bad_object"
-    assert not [p for p in (tmp_path / "models/lfs").rglob("*") if p.is_file()]
+    assert caught.value.error_code == "lfs.incomplete"
+    assert "7B of 7.0kB are kept" in caught.value.message
+    assert store.registered() == []
+    assert not [p for p in (tmp_path / "models/lfs/objects").rglob("*") if p.is_file()]
 
 
 def test_case_014_pointers_that_disagree_on_a_size_are_refused(refused, hostile):

@@ -255,7 +255,14 @@ def test_submodules_are_never_fetched_and_their_place_stays_empty(store, make_re
 def test_progress_is_told_in_phases_and_content_ends_at_its_total(store, model_repo):
     told = []
     store.clone(str(model_repo.path), progress=lambda phase, done, total: told.append((phase, done, total)))
-    assert list(dict.fromkeys(phase for phase, _, _ in told)) == ["git", "index", "check", "content", "checkout"]
+    assert list(dict.fromkeys(phase for phase, _, _ in told)) == [
+        "git",
+        "index",
+        "check",
+        "fetch",
+        "content",
+        "checkout",
+    ]
     size = len(b"first weights" * 1000)
     assert ("content", size, size) in told
 
