@@ -53,7 +53,8 @@ class Store:
     ) -> Model:
         """Fetch ``url``'s repository with all branches and tags, and check out ``branch`` (the remote's default).
 
-        Nothing is listed before everything is there and verified; a clone that fails leaves nothing.
+        Nothing is listed before everything is there and verified; a clone that fails leaves nothing but
+        what has arrived of large files, where the next one continues.
         ``publishing`` is called when only making it visible is left, which takes a moment: what it raises, or what
         was raised before, still undoes everything; a caller that wants one truth keeps interrupts away from then on.
 
