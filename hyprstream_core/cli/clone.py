@@ -28,6 +28,7 @@ def clone(context: Context, url: str, name: str | None, branch: str | None, lfs_
     Large files are fetched and verified before anything is visible. A clone that fails or is
     interrupted leaves no model behind and can simply be repeated; an interrupt in the last
     moment, when the model is already becoming visible, comes too late and the clone succeeds.
+    What has arrived of large files is kept for a week: the same command continues there.
 
     \b
     Examples:

@@ -21,9 +21,9 @@ Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, am
 
 Where things are, bottom up: ``refs`` (names), ``records``, ``layout`` (paths), ``durable``, ``locks``,
 ``staging`` (crash safety), ``pack``, ``gitdir``, ``tree``, ``index``, ``commits`` (git's bytes, checked),
-``parts``, ``workspace`` (what every operation is given), ``large_objects``, ``content`` (large files), ``checkout``,
-``worktrees``, ``status``, ``views`` (files on disk), ``registry``, ``remote``, ``clone``, ``resolve``, and
-``store``, the face of it all.
+``parts``, ``workspace`` (what every operation is given), ``incomplete``, ``large_objects``, ``content`` (large files),
+``checkout``, ``worktrees``, ``status``, ``views`` (files on disk), ``registry``, ``remote``, ``clone``, ``resolve``,
+and ``store``, the face of it all.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ class Store:
 
         ``lfs_url`` is the LFS endpoint of its large files, when it is not the one that belongs to ``url``; later
         fetches use it too. User and password in either URL are used for this clone and not recorded.
-        Nothing is listed before everything is there and verified; a clone that fails leaves nothing.
+        Nothing is listed before everything is there and verified; a clone that fails leaves nothing but
+        what has arrived of large files, where the next one continues.
         ``publishing`` is called when only making it visible is left, which takes a moment: what it raises, or what
         was raised before, still undoes everything; a caller that wants one truth keeps interrupts away from then on.
 

@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         end = min(size, start + (site.cuts.pop(0) if site.cuts else site.cut.get(oid, size)))
         file.seek(start)
         while start < end:
-            chunk = file.read(min(_CHUNK, end - start))
+            chunk = file.read(min(_CHUNK if site.rate else 1 << 20, end - start))
             self.wfile.write(bytes(len(chunk)) if spoilt else chunk)
             site.sent[oid] += len(chunk)
             start += len(chunk)

@@ -196,7 +196,6 @@ def growth(hyprstream, git_server, make_repo, num_bytes):
 
 def test_a_large_file_takes_no_memory(hyprstream, git_server, make_repo):
     for what, more in growth(hyprstream, git_server, make_repo, 150_000_000):
-        print(what, more)
         assert more < 40e6, what
 
 
@@ -204,5 +203,4 @@ def test_a_large_file_takes_no_memory(hyprstream, git_server, make_repo):
 @pytest.mark.timeout(900)
 def test_two_gigabytes_take_less_than_100_megabytes_of_memory(hyprstream, git_server, make_repo):
     for what, more in growth(hyprstream, git_server, make_repo, 2_000_000_000):
-        print(what, more)
         assert more < 100e6, what

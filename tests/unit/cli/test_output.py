@@ -100,3 +100,27 @@ def test_progress_of_what_is_soon_done_is_silent_without_a_terminal(capsys):
     with transfer_progress({}, quiet=False) as progress:
         progress("phase", 1, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_large_files_are_announced_before_the_bars_and_an_interrupt_says_what_is_kept(capsys):
+    def interrupted():
+        with transfer_progress({}, quiet=False) as progress:
+            progress("fetch", 2, 3_000_000)
+            progress("resume", 1_000, 1_000_000)
+            progress("resume", 1_000_000, 1_000_000)
+            progress("content", 1_500_000, 3_000_000)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert capsys.readouterr().err.splitlines() == [
+        "fetching 2 large files, 3.0MB",
+        "continuing after 1.0MB that are already here",
+        "interrupted: 1.5MB of large files are kept; the same command continues there",
+    ]
+
+
+def test_an_interrupt_before_anything_has_come_needs_no_word(capsys):
+    with pytest.raises(KeyboardInterrupt), transfer_progress({}, quiet=False):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""
