@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
-from dulwich.client import LocalGitClient, Urllib3HttpGitClient, default_urllib3_manager
+from dulwich.client import Urllib3HttpGitClient, default_urllib3_manager
 from dulwich.config import ConfigDict, ConfigFile
 
+from hyprstream_core.builtin.local_git import LocalClient
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import RemoteError
 from hyprstream_core.interfaces.transport import Connection, Transport
@@ -33,7 +34,7 @@ class Files(Transport):
         if git_dir is None:
             raise RemoteError(f"there is no git repository in {path}", code="remote.not_found", param="url")
         content = _lfs_storage(git_dir) / "objects"
-        return Connection(LocalGitClient(config=ConfigDict()), str(path), str(content) if content.is_dir() else None)
+        return Connection(LocalClient(config=ConfigDict()), str(path), str(content) if content.is_dir() else None)
 
 
 class Http(Transport):

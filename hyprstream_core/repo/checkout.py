@@ -43,10 +43,7 @@ def check_out(
         UnsafeTree, BadObject, RemoteError, DiskFull: see :meth:`hyprstream_core.repo.store.Store.clone`.
     """
     files = plan(git, git.tree_of(commit), space.limits)
-    pointers = find_pointers(git, files, space.parts)
-    with _path_named(files, pointers):
-        fetch_content(space, pointers, source, scratch, progress)
-    require_space(scratch, sum(f.size for f in files if f.oid not in pointers))
+    pointers = fetch_files(space, git, files, source, scratch, progress)
     target.mkdir()
     entries = []
     for number, file in enumerate(files, 1):
@@ -54,13 +51,43 @@ def check_out(
         path.parent.mkdir(parents=True, exist_ok=True)
         if file.mode == SUBMODULE:
             path.mkdir()
-        elif file.oid in pointers:
-            _write_large(space, file, pointers[file.oid][1], path, fill, read_only=read_only)
         else:
-            write_new(path, git.read(file.oid, "blob")[1], _permissions(file, read_only=read_only))
+            write_file(space, git, file, pointers.get(file.oid), path, fill, read_only=read_only)
         entries.append(IndexEntry.of(file.path, file.mode, file.oid, path.lstat()))
         progress("checkout", number, len(files))
     return entries
+
+
+def fetch_files(
+    space: Workspace, git: GitDir, files: list[PlannedFile], source: Source, scratch: Path, progress: Progress
+) -> dict[str, Pointer]:
+    """Get everything into the store that ``files`` need; the pointers among their blobs by blob id.
+
+    Raises:
+        BadObject, RemoteError, DiskFull: see :meth:`hyprstream_core.repo.store.Store.clone`.
+    """
+    pointers = find_pointers(git, files, space.parts)
+    with _path_named(files, pointers):
+        fetch_content(space, pointers, source, scratch, progress)
+    require_space(scratch, sum(f.size for f in files if f.oid not in pointers))
+    return {oid: pointer for oid, (_, pointer) in pointers.items()}
+
+
+def write_file(
+    space: Workspace,
+    git: GitDir,
+    file: PlannedFile,
+    pointer: Pointer | None,
+    path: Path,
+    fill: Fill,
+    *,
+    read_only: bool = False,
+) -> None:
+    """Create ``path`` with what ``file`` holds, or with the large object that ``pointer`` stands for."""
+    if pointer is not None:
+        _write_large(space, file, pointer, path, fill, read_only=read_only)
+    else:
+        write_new(path, git.read(file.oid, "blob")[1], _permissions(file, read_only=read_only))
 
 
 @contextmanager

@@ -48,14 +48,17 @@ class Store:
         url: str,
         name: str | None = None,
         branch: str | None = None,
+        depth: int | None = None,
         progress: Progress | None = None,
         publishing: Callable[[], None] | None = None,
     ) -> Model:
         """Fetch ``url``'s repository with all branches and tags, and check out ``branch`` (the remote's default).
 
         Nothing is listed before everything is there and verified; a clone that fails leaves nothing.
-        ``publishing`` is called when only making it visible is left, which takes a moment: what it raises, or what
-        was raised before, still undoes everything; a caller that wants one truth keeps interrupts away from then on.
+        ``depth`` is the number of commits to fetch of each branch and tag, 0 the whole history, None what the
+        setting ``clone.depth`` says. ``publishing`` is called when only making it visible is left, which takes a
+        moment: what it raises, or what was raised before, still undoes everything; a caller that wants one truth
+        keeps interrupts away from then on.
 
         Raises:
             RefError: the name is not allowed, or the branch does not exist.
@@ -72,8 +75,10 @@ class Store:
         self._sweep()
         self._registry.require_free(chosen)
         return cloning.clone(
-            self._space, self._registry, address, chosen, branch, progress or _silent, publishing or _nothing
-        )
+            self._space, self._registry, address, chosen, branch,
+            self._space.parts.access.clone.depth if depth is None else depth,
+            progress or _silent, publishing or _nothing,
+        )  # fmt: skip
 
     def models(self) -> list[Worktree]:
         """One entry per branch worktree of every model, ordered by name and branch."""
@@ -181,4 +186,10 @@ class Store:
 
     def _sweep(self) -> None:
         """Clear up after commands that were killed."""
-        staging.sweep(self._space.layout.staging, partial(cloning.abandon, self._space, self._registry))
+        abandon = partial(cloning.abandon, self._space, self._registry)
+        staging.sweep(self._space.layout.staging, abandon, self._finish)
+
+    def _finish(self, _folder: Path) -> None:
+        """Carry out what commands that were killed had decided; while somebody else holds the model, he does."""
+        with suppress(Conflict):
+            self._space.settle()
