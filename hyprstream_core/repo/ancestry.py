@@ -58,9 +58,9 @@ class History:
         """Whether ``new`` is ``old`` or descends from it."""
         return old == new or any(commit == old for commit in self.reach([new]))
 
-    def only_in(self, one: str, other: str) -> int:
-        """How many commits ``one`` reaches that ``other`` does not."""
-        behind = set(self.reach([other]))
+    def only_in(self, one: str, *others: str) -> int:
+        """How many commits ``one`` reaches that none of the ``others`` does."""
+        behind = set(self.reach(others))
         return sum(1 for _ in self.reach([one], stop=behind))
 
 

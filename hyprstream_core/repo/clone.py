@@ -19,9 +19,9 @@ from hyprstream_core.repo import staging, worktrees
 from hyprstream_core.repo.durable import make_folders, sync, sync_tree, write_new
 from hyprstream_core.repo.gitdir import GitDir, create, open_git, set_head, write_packed_refs
 from hyprstream_core.repo.layout import git_dir, pieces, worktree
+from hyprstream_core.repo.receive import Fetched, fetch
 from hyprstream_core.repo.records import Model
 from hyprstream_core.repo.registry import Record, Registry, taken
-from hyprstream_core.repo.receive import Fetched, fetch
 from hyprstream_core.repo.remote import RemoteUrl
 from hyprstream_core.repo.resolve import HEADS, REMOTES, TAGS
 from hyprstream_core.repo.shallow import dump_shallow

@@ -3,7 +3,7 @@
     .staging/<id>/journal.json   what is to be done; its appearance is the moment of decision
                  /files/<n>      new files of the worktree, complete and synced
                  /index          git's index of the worktree afterwards
-                 /packs/…        new packs of git objects, with their indexes
+                 /incoming.git   new git objects, in packs with their indexes
 
 Whoever decided it carries it out, under the model's lock. When that process dies, whoever takes the model's lock
 next carries it out first: :func:`settle`. Every step may find itself done. The order is: objects, ``shallow``, files
@@ -27,6 +27,7 @@ from hyprstream_core.repo.refs import check_name
 from hyprstream_core.repo.shallow import write_shallow
 
 NAME = "journal.json"
+INCOMING = "incoming.git"
 _DELETED = "deleted"
 _MAX_BYTES = 2**30
 
@@ -56,7 +57,7 @@ class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str
     refs: dict[str, RefSwap] = {}
     packs: list[str] = []
-    """Names of packs in ``packs``, without ending."""
+    """Names of packs in ``incoming.git``, without ending."""
     shallow: list[str] | None = None
     """The commits without parents afterwards; None: as before."""
     tree: TreeChange | None = None
@@ -127,7 +128,7 @@ def _carry_out(layout: Layout, stage: Path, journal: Journal) -> list[str]:
     obstructed: list[str] = []
     if git_dir(model).is_dir() and _still_valid(git_dir(model), journal):
         for name in journal.packs:
-            _move_pack(stage / "packs", git_dir(model) / "objects/pack", name)
+            _move_pack(stage / INCOMING / "objects/pack", git_dir(model) / "objects/pack", name)
         if journal.shallow is not None:
             write_shallow(git_dir(model), journal.shallow, stage)
         if journal.tree is not None:

@@ -7,17 +7,20 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from hyprstream_core.errors import Conflict
+from hyprstream_core.errors import Conflict, RefError
 from hyprstream_core.interfaces.storage import Progress, RemoteSource
 from hyprstream_core.repo import clone as cloning
-from hyprstream_core.repo import content, resolve, staging, status, views, worktrees
+from hyprstream_core.repo import content, fetching, pulling, resolve, staging, status, views, worktrees
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.parts import Parts
-from hyprstream_core.repo.records import Model, Resolved, Worktree, WorktreeInfo
+from hyprstream_core.repo.records import Model, Pulled, RefChange, Resolved, Worktree, WorktreeInfo
 from hyprstream_core.repo.refs import ModelRef, check_name, check_ref, default_name
 from hyprstream_core.repo.registry import Registry
-from hyprstream_core.repo.remote import parse_url
+from hyprstream_core.repo.remote import RemoteUrl, parse_url
 from hyprstream_core.repo.workspace import Workspace
+
+ORIGIN = "origin"
+"""The remote that a model was cloned from; there is no other."""
 
 
 def _silent(phase: str, done: int, total: int | None) -> None:
@@ -80,12 +83,84 @@ class Store:
             progress or _silent, publishing or _nothing,
         )  # fmt: skip
 
+    def fetch(
+        self,
+        name: str,
+        remote: str = ORIGIN,
+        *,
+        depth: int = 0,
+        prune: bool = False,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> list[RefChange]:
+        """Bring what is remembered of the remote's branches, and the tags, up to date; no branch or file changes.
+
+        ``depth`` cuts all histories after so many commits, or lengthens them to as many
+        (:data:`~hyprstream_core.repo.shallow.FULL_DEPTH`: to the whole); 0 leaves them as long as they are. Branches
+        that the remote no longer has are forgotten with ``prune``; tags that moved there are replaced with ``force``.
+
+        Returns:
+            What has changed on the remote.
+
+        Raises:
+            ModelNotFound: no such model.
+            RefError: no such remote.
+            UnsafeTree, BadObject, RemoteError, DiskFull: as for :meth:`clone`; then nothing has changed.
+            Conflict: new references cannot stand beside old ones (``repo.ref_clash``).
+        """
+        model = self.model(name)
+        wishes = fetching.Wishes(depth, prune, force)
+        self._sweep()
+        return fetching.fetch(self._space, model, self._remote(model, remote), wishes, progress or _silent)
+
+    def pull(
+        self,
+        name: str,
+        branch: str | None = None,
+        remote: str = ORIGIN,
+        remote_branch: str | None = None,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+        publishing: Callable[[], None] | None = None,
+    ) -> Pulled:
+        """:meth:`fetch`, then move ``branch`` (the default branch), and the files of its worktree, forward to the
+        remote's branch of that name (or ``remote_branch``). What is served meanwhile is not disturbed.
+
+        With ``force`` it also follows a remote that took commits back, when the branch has none of its own.
+        ``publishing`` is as for :meth:`clone`.
+
+        Raises:
+            ModelNotFound: no such model or branch.
+            RefError: no such remote.
+            Conflict: it is no fast-forward (``repo.diverged``), tracked files were changed (``repo.dirty``), or
+                untracked ones are in the way (``repo.untracked``).
+            RemoteError: the remote took commits back (``remote.rewound``), or failed.
+            UnsafeTree, BadObject, DiskFull: as for :meth:`clone`.
+        """
+        model = self.model(name)
+        chosen = check_ref(branch or model.default_branch)
+        self._sweep()
+        return pulling.pull(
+            self._space, model, self._remote(model, remote), chosen, check_ref(remote_branch or chosen),
+            force=force, source=partial(self._source, model), progress=progress or _silent,
+            publishing=publishing or _nothing,
+        )  # fmt: skip
+
+    def _remote(self, model: Model, remote: str) -> RemoteUrl:
+        if remote != ORIGIN:
+            raise RefError(
+                f"model {model.name!r} has no remote {remote!r}, only {ORIGIN!r}", code="remote.unknown", param="remote"
+            )
+        return parse_url(model.url)
+
     def models(self) -> list[Worktree]:
         """One entry per branch worktree of every model, ordered by name and branch."""
         return [worktree for model in self.registered() for worktree in model.worktrees()]
 
     def registered(self) -> list[Model]:
-        """Every model, with or without worktrees, ordered by name."""
+        """Every model, with or without worktrees, ordered by name. None is seen half-changed."""
+        self._space.settle()
         return list(self._registry.models().values())
 
     def model(self, name: str) -> Model:
@@ -95,6 +170,7 @@ class Store:
             RefError: ``name`` cannot name a model.
             ModelNotFound: there is none.
         """
+        self._space.settle()
         return self._registry.get(check_name(name))
 
     def resolve(self, reference: str) -> Resolved:

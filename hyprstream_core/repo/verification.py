@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import UnsafeTree
@@ -33,7 +33,7 @@ def check_tips(git: GitDir, limits: Limits, heads: Mapping[str, str], tags: Mapp
 
 
 def require_history(
-    git: GitDir, tips: Iterable[str], progress: Progress, *, whole: Collection[str] = (), shallow: Collection[str] = ()
+    git: GitDir, tips: Iterable[str], progress: Progress, *, whole: Container[str] = (), shallow: Collection[str] = ()
 ) -> frozenset[str]:
     """Every commit, tree and blob that the tips reach is there, up to the commits in ``whole``, of which that is
     known, and to those in ``shallow``, whose parents are not expected.
@@ -45,7 +45,7 @@ def require_history(
         BadObject: an object is missing, or is damaged.
     """
     commits, trees = [oid for oid in dict.fromkeys(tips) if oid not in whole], list[str]()
-    seen = {*commits, *whole}
+    seen = set(commits)
     ends = set()
     number = 0
     while commits or trees:
@@ -57,7 +57,7 @@ def require_history(
             trees += _new(seen, [git.tree_of(commit)])
             parents = git.parents_of(data, commit)
             if commit not in shallow:
-                commits += _new(seen, parents)
+                commits += [oid for oid in _new(seen, parents) if oid not in whole]
             elif parents:
                 ends.add(commit)
             continue
