@@ -82,5 +82,6 @@ def _summary(pulled: Pulled) -> str:
     name = f"{pulled.model.name}:{pulled.branch}"
     if pulled.old == pulled.new:
         return f"{name}  {pulled.new[:12]}  up to date"
-    files = "no worktree" if pulled.path is None else f"{pulled.files} files changed in {pulled.path}"
+    count = "1 file" if pulled.files == 1 else f"{pulled.files:,} files"
+    files = "not checked out" if pulled.path is None else f"{count} changed in {pulled.path}"
     return f"{name}  {pulled.old[:12]}..{pulled.new[:12]}  {files}"

@@ -162,7 +162,7 @@ def _compare(
         elif old != oid:
             yield RefChange(TAGS + name, "updated" if wishes.force else "kept", old, oid, forced=wishes.force)
     for ref, old in sorted(refs.items()):
-        if ref.startswith(REMOTES) and ref.removeprefix(REMOTES) not in fetched.heads:
+        if ref.startswith(REMOTES) and ref.isprintable() and ref.removeprefix(REMOTES) not in fetched.heads:
             yield RefChange(ref, "pruned" if wishes.prune else "deleted", old, None)
     if fetched.default != default and (fetched.is_default_named or default not in fetched.heads):
         yield RefChange("HEAD", "default", default, fetched.default)

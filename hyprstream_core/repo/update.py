@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from hyprstream_core.errors import Conflict
@@ -20,6 +19,7 @@ from hyprstream_core.repo import index, journal, worktrees
 from hyprstream_core.repo.checkout import fetch_files, write_file
 from hyprstream_core.repo.confined import Confined
 from hyprstream_core.repo.content import Source
+from hyprstream_core.repo.difference import Difference, compare
 from hyprstream_core.repo.durable import sync_tree, write_new
 from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
 from hyprstream_core.repo.index import IndexEntry
@@ -28,53 +28,10 @@ from hyprstream_core.repo.records import Worktree
 from hyprstream_core.repo.ref_update import RefSwap, require_no_clash
 from hyprstream_core.repo.resolve import HEADS
 from hyprstream_core.repo.status import changes
-from hyprstream_core.repo.tree import EXECUTABLE, SUBMODULE, PlannedFile, plan, walk
+from hyprstream_core.repo.tree import EXECUTABLE, SUBMODULE, PlannedFile
 from hyprstream_core.repo.workspace import Workspace
 
-_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class _Difference:
-    """What two trees do not have in common; each path → (mode, blob) of all files and submodules."""
-
-    before: Mapping[str, tuple[int, str]]
-    after: Mapping[str, PlannedFile]
-
-    def changed(self) -> list[PlannedFile]:
-        """What the new tree has and the old one has not, or not so."""
-        return [f for f in self.after.values() if self.before.get(f.path) != (f.mode, f.oid)]
-
-    def files(self) -> list[PlannedFile]:
-        """The files among :meth:`changed`."""
-        return [f for f in self.changed() if f.mode != SUBMODULE]
-
-    def delete(self) -> list[str]:
-        """Files that the new tree has not as such."""
-        return [p for p, (mode, _) in self.before.items() if mode != SUBMODULE and not self._is_file(p)]
-
-    def drop(self) -> list[str]:
-        """Submodules that the new tree has not."""
-        return [p for p, (mode, _) in self.before.items() if mode == SUBMODULE and not self._is_submodule(p)]
-
-    def folders(self) -> list[str]:
-        """Submodules that the old tree has not."""
-        return [f.path for f in self.changed() if f.mode == SUBMODULE and not self._was(f.path, SUBMODULE)]
-
-    def arriving(self) -> list[str]:
-        """Paths at which there must be nothing that is not known."""
-        return [f.path for f in self.files() if f.path not in self.before or self._was(f.path, SUBMODULE)] + (
-            self.folders()
-        )
-
-    def _is_file(self, path: str) -> bool:
-        return path in self.after and self.after[path].mode != SUBMODULE
-
-    def _is_submodule(self, path: str) -> bool:
-        return path in self.after and self.after[path].mode == SUBMODULE
-
-    def _was(self, path: str, mode: int) -> bool:
-        return path in self.before and self.before[path][0] == mode
+_SHOWN, _LISTED = 5, 100
 
 
 def advance(
@@ -102,11 +59,11 @@ def advance(
         UnsafeTree, BadObject, RemoteError, DiskFull: as for :meth:`hyprstream_core.repo.store.Store.clone`.
     """
     with space.stage() as stage, space.content_in_use(), open_git(found.model.git_dir) as git:
-        difference = _compare(space, git, found.oid, commit)
+        difference = compare(git, found.oid, commit, space.limits)
         entries = _stage(space, git, found, difference.files(), stage, source, progress)
         with space.model_lock(found.model.name):
             known = _require_unchanged(space, found, difference)
-            kept = {path: entry for path, entry in known.items() if _same(difference, entry)}
+            kept = {path: entry for path, entry in known.items() if difference.keeps(entry)}
             write_new(stage / "index", index.dump({**kept, **entries, **_submodules(difference)}.values()))
             swaps: dict[str, RefSwap] = {HEADS + found.branch: (found.oid, commit), **(refs or {})}
             require_no_clash(read_refs(found.model.git_dir), swaps)
@@ -118,14 +75,9 @@ def advance(
             f"{found.id} is at {commit[:12]}, but something was put in the way of: {_names(obstructed)}",
             code="repo.obstructed",
             remedy=f"look at git status in {found.path}",
-            changes=obstructed[:100],
+            changes=_printable(obstructed),
         )
     return len(tree.files) + len(tree.delete)
-
-
-def _compare(space: Workspace, git: GitDir, old: str, new: str) -> _Difference:
-    before = {path: (e.mode, e.oid) for path, e in walk(git, git.tree_of(old), space.limits)}
-    return _Difference(before, {f.path: f for f in plan(git, git.tree_of(new), space.limits)})
 
 
 def _stage(
@@ -152,7 +104,7 @@ def _stage(
     return entries
 
 
-def _tree_change(found: Worktree, difference: _Difference) -> TreeChange:
+def _tree_change(found: Worktree, difference: Difference) -> TreeChange:
     return TreeChange(
         folder=str(found.path.relative_to(found.model.path)),
         branch=HEADS + found.branch,
@@ -164,18 +116,13 @@ def _tree_change(found: Worktree, difference: _Difference) -> TreeChange:
     )
 
 
-def _same(difference: _Difference, entry: IndexEntry) -> bool:
-    planned = difference.after.get(entry.path)
-    return planned is not None and (planned.mode, planned.oid) == (entry.mode, entry.oid)
-
-
-def _submodules(difference: _Difference) -> dict[str, IndexEntry]:
+def _submodules(difference: Difference) -> dict[str, IndexEntry]:
     """git looks at nothing of a submodule's folder but that it is one."""
     found = [f for f in difference.changed() if f.mode == SUBMODULE]
     return {f.path: IndexEntry(f.path, f.mode, f.oid, 0, 0) for f in found}
 
 
-def _require_unchanged(space: Workspace, found: Worktree, difference: _Difference) -> dict[str, IndexEntry]:
+def _require_unchanged(space: Workspace, found: Worktree, difference: Difference) -> dict[str, IndexEntry]:
     """The worktree is as it was when the change was prepared, and nothing would be lost by it.
 
     Returns:
@@ -191,7 +138,7 @@ def _require_unchanged(space: Workspace, found: Worktree, difference: _Differenc
             f"{found.id} has uncommitted changes: {_names(changed)}",
             code="repo.dirty",
             remedy=f"commit them, or undo them: git restore FILE in {found.path}",
-            changes=changed[:100],
+            changes=_printable(changed),
         )
     with Confined(found.model.path, str(found.path.relative_to(found.model.path))) as tree:
         if blocked := sorted(set(_in_the_way(tree, difference))):
@@ -199,7 +146,7 @@ def _require_unchanged(space: Workspace, found: Worktree, difference: _Differenc
                 f"files in {found.id} that git does not track are in the way: {_names(blocked)}",
                 code="repo.untracked",
                 remedy=f"move them out of {found.path}",
-                changes=blocked[:100],
+                changes=_printable(blocked),
             )
     return known
 
@@ -221,20 +168,23 @@ def _require_idle(found: Worktree, admin: Path) -> None:
         )
 
 
-def _changed(space: Workspace, found: Worktree, known: Mapping[str, IndexEntry], difference: _Difference) -> list[str]:
+def _changed(space: Workspace, found: Worktree, known: Mapping[str, IndexEntry], difference: Difference) -> list[str]:
     """Tracked files that are not as in the commit, on disk or in git's index."""
-    before = difference.before
-    tracked = {path for path in changes(space, found, known) if path in known or path in before}
-    tracked |= {p for p, e in known.items() if p in before and before[p] != (e.mode, e.oid)}
+    before, odd = difference.before, set[str]()
     with Confined(found.model.path, str(found.path.relative_to(found.model.path))) as tree:
         for path, (mode, _) in before.items():
             state = tree.lstat(path) if mode != SUBMODULE else None
-            if state is not None and bool(state.st_mode & 0o100) != (mode == EXECUTABLE):
-                tracked.add(path)
-    return sorted(tracked)
+            if state is not None and not (
+                stat.S_ISREG(state.st_mode) and bool(state.st_mode & 0o100) == (mode == EXECUTABLE)
+            ):
+                odd.add(path)
+    if odd:  # a pipe in a file's place must not be opened to see whether it has changed
+        return sorted(odd)
+    tracked = {path for path in changes(space, found, known) if path in known or path in before}
+    return sorted(tracked | {p for p, e in known.items() if p in before and before[p] != (e.mode, e.oid)})
 
 
-def _in_the_way(tree: Confined, difference: _Difference) -> Iterator[str]:
+def _in_the_way(tree: Confined, difference: Difference) -> Iterator[str]:
     """Everything unknown that is where something is to come."""
     going = set(difference.delete())
     checked: set[str] = set()
@@ -259,6 +209,11 @@ def _blocking_parents(tree: Confined, path: str, going: set[str], checked: set[s
             yield parent
 
 
+def _printable(paths: Iterable[str]) -> list[str]:
+    """Paths as text, whatever bytes they are on disk; no more than anybody reads."""
+    return [path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for path in paths][:_LISTED]
+
+
 def _names(paths: Iterable[str]) -> str:
-    found = list(paths)
+    found = _printable(paths)
     return ", ".join(found[:_SHOWN]) + (f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")

@@ -221,6 +221,11 @@ def link(folder):
     (folder / "config.json").symlink_to("elsewhere")
 
 
+def pipe(folder):
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+
+
 def linked_folder(folder):
     (folder / "nested").rename(folder / "elsewhere")
     (folder / "nested").symlink_to("elsewhere")
@@ -230,7 +235,7 @@ def linked_folder(folder):
     ("spoil", "named"),
     [
         (change, "config.json"), (delete, "model.safetensors"), (stage, "config.json"), (stage_and_undo, "config.json"),
-        (stage_new, "staged"), (run_bit, "config.json"), (link, "config.json"),
+        (stage_new, "staged"), (run_bit, "config.json"), (link, "config.json"), (pipe, "config.json"),
         (linked_folder, "nested/folder/notes.txt"),
     ],
 )  # fmt: skip
@@ -264,6 +269,17 @@ def test_an_untracked_file_in_the_way_is_named_and_kept(store, model_repo, model
         store.pull("m")
     assert (caught.value.error_code, caught.value.details["changes"]) == ("repo.untracked", [untracked])
     assert files_of(folder) == before
+
+
+def test_names_that_are_no_text_do_not_stop_the_refusal(store, model_repo, model):
+    folder = model.path / "worktrees/main"
+    (folder / "new").mkdir()
+    (folder / os.fsdecode(b"new/\xff")).write_text("mine")
+    model_repo.write("new", "theirs")
+    model_repo.commit()
+    with pytest.raises(Conflict) as caught:
+        store.pull("m")
+    assert caught.value.details["changes"] == ["new/\\xff"]
 
 
 def test_a_link_that_somebody_put_where_a_folder_is_to_come_is_not_followed(store, model_repo, model, tmp_path):
