@@ -24,10 +24,10 @@ Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, am
 
 Where things are, bottom up: ``refs`` (names), ``records``, ``layout`` (paths), ``durable``, ``confined`` (writing),
 ``locks``, ``pack``, ``gitdir``, ``shallow``, ``tree``, ``index``, ``difference``, ``commits``, ``ancestry``,
-``ref_update`` (git's bytes, checked), ``journal``, ``staging`` (crash safety), ``parts``, ``workspace`` (what every operation is given),
-``large_objects``, ``content`` (large files), ``checkout``, ``worktrees``, ``status``, ``views``, ``update`` (files on
-disk), ``registry``, ``remote``, ``network``, ``receive``, ``verification`` (what comes from elsewhere), ``clone``,
-``fetching``, ``pulling``, ``resolve``, and ``store``, the face of it all.
+``ref_update`` (git's bytes, checked), ``journal``, ``staging`` (crash safety), ``parts``, ``workspace`` (what every
+operation is given), ``large_objects``, ``content`` (large files), ``checkout``, ``worktrees``, ``status``,
+``views``, ``update`` (files on disk), ``registry``, ``remote``, ``network``, ``receive``, ``verification`` (what
+comes from elsewhere), ``clone``, ``fetching``, ``pulling``, ``resolve``, and ``store``, the face of it all.
 """
 
 from __future__ import annotations
