@@ -43,7 +43,6 @@ NOT_YET = {
     "images and files in messages": (36,),
     "LoRA": (27,),
     "policies": (67, 68, 69, 70),
-    "pull": (15, 18),
     "push": (19,),
     "RPC between machines": (73, 74),
     "signed messages": (76, 77, 78, 79),

@@ -86,6 +86,8 @@ class CloneSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Seconds without a byte from a remote before it is given up."""
     worktree_driver: str = "auto"
     """How worktrees are filled: a worktree driver by name, or "auto" for the best on the file system."""
+    depth: Annotated[int, Meta(ge=0, le=2**31 - 2)] = 0
+    """Commits of each branch and tag that a clone fetches, counted from its tip; 0 is the whole history."""
     ssh_command: Annotated[str, _env("GIT_SSH_COMMAND", min_length=1)] = "ssh"
     """The ssh program with its own options, split as a shell would but run without one. It must take OpenSSH's."""
     netrc: Annotated[Path, _env("NETRC")] = Path("~/.netrc")

@@ -19,6 +19,26 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)
 
 
+def depth_options(function: F) -> F:
+    """``--depth`` and ``--full``, passed to the verb as ``depth`` and ``full``; see :func:`chosen_depth`."""
+    depth = click.IntRange(1, 2**31 - 2)
+    function = click.option("--full", is_flag=True, help="The whole history, whatever clone.depth says.")(function)
+    return click.option(
+        "--depth", type=depth, metavar="N", help="Only the last N commits of each branch and tag (setting clone.depth)."
+    )(function)
+
+
+def chosen_depth(depth: int | None, *, full: bool) -> int | None:
+    """The depth that is asked for: 0 is the whole history, None nothing in particular.
+
+    Raises:
+        click.UsageError: both options are given.
+    """
+    if full and depth is not None:
+        raise click.UsageError("--depth and --full contradict each other")
+    return 0 if full else depth
+
+
 def _setting(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value is not None and isinstance(ctx.obj, Context):

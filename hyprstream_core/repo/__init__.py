@@ -13,17 +13,22 @@ How it is used (``hyprstream_core.services.store.open_store`` composes a store f
 
     resolved = store.resolve("qwen3-0.6b:v1.0")         # branch, tag, full or short commit, or just the name
     folder = store.snapshot(resolved)                   # read-only files of exactly resolved.commit
+    store.fetch("qwen3-0.6b")                           # what changed on the remote; no branch or file here does
+    store.pull("qwen3-0.6b").new                        # the default branch and its files, moved forward
     info = store.worktree_info("qwen3-0.6b", "main")    # driver, bytes and bytes shared, measured
     store.remove("qwen3-0.6b")
 
 Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, ambiguity), ``ModelNotFound``,
-``Conflict`` (name taken, lock held, uncommitted changes), ``UnsafeTree``, ``BadObject``, ``RemoteError``, ``DiskFull``.
+``Conflict`` (name taken, lock held, uncommitted changes, diverged branches), ``UnsafeTree``, ``BadObject``,
+``RemoteError``, ``DiskFull``.
 
-Where things are, bottom up: ``refs`` (names), ``records``, ``layout`` (paths), ``durable``, ``locks``,
-``staging`` (crash safety), ``pack``, ``gitdir``, ``tree``, ``index``, ``commits`` (git's bytes, checked),
-``parts``, ``workspace`` (what every operation is given), ``incomplete``, ``large_objects``, ``content`` (large files),
-``checkout``, ``worktrees``, ``status``, ``views`` (files on disk), ``registry``, ``remote``, ``clone``, ``resolve``,
-and ``store``, the face of it all.
+Where things are, bottom up: ``refs`` (names), ``records``, ``layout`` (paths), ``durable``, ``confined`` (writing),
+``locks``, ``pack``, ``gitdir``, ``shallow``, ``tree``, ``index``, ``difference``, ``commits``, ``ancestry``,
+``ref_update`` (git's bytes, checked), ``journal``, ``staging`` (crash safety), ``parts``, ``workspace`` (what every
+operation is given), ``incomplete``, ``large_objects``, ``content`` (large files), ``checkout``, ``worktrees``,
+``status``, ``views``, ``update`` (files on disk), ``registry``, ``urls``, ``hub``, ``credentials``, ``sources``,
+``network``, ``receive``, ``verification`` (what comes from elsewhere), ``clone``, ``fetching``, ``pulling``,
+``resolve``, and ``store``, the face of it all.
 """
 
 from __future__ import annotations

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from hyprstream_core.errors import RefError, UnsafeTree
+from hyprstream_core.errors import RefError
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import staging, worktrees
 from hyprstream_core.repo.durable import make_folders, sync, sync_tree, write_new
 from hyprstream_core.repo.gitdir import GitDir, create, open_git, set_head, write_packed_refs
 from hyprstream_core.repo.hub import located
 from hyprstream_core.repo.layout import git_dir, pieces, worktree
+from hyprstream_core.repo.receive import Fetched, fetch
 from hyprstream_core.repo.records import Model
 from hyprstream_core.repo.registry import Record, Registry, taken
-from hyprstream_core.repo.remote import Fetched, fetch
 from hyprstream_core.repo.resolve import HEADS, REMOTES, TAGS
+from hyprstream_core.repo.shallow import dump_shallow
 from hyprstream_core.repo.sources import connect, content_source
-from hyprstream_core.repo.tree import FOLDER, SUBMODULE, TreeCheck, entries_of
 from hyprstream_core.repo.urls import RemoteUrl
+from hyprstream_core.repo.verification import check_tips, require_history
 from hyprstream_core.repo.workspace import Workspace
 
 
@@ -37,10 +38,12 @@ def clone(
     name: str,
     branch: str | None,
     lfs_url: RemoteUrl | None,
+    depth: int,
     progress: Progress,
     publishing: Callable[[], None],
 ) -> Model:
-    """See :meth:`hyprstream_core.repo.store.Store.clone`; ``name`` is normalised and was free a moment ago."""
+    """See :meth:`hyprstream_core.repo.store.Store.clone`; ``name`` is normalised and was free a moment ago, and
+    ``depth`` 0 is the whole history."""
     access = space.parts.access
     with space.stage() as stage, space.content_in_use():
         place = located(url, access.hub)
@@ -49,9 +52,13 @@ def clone(
         create(repository, url=url.clean, lfs=space.layout.lfs, lfs_url=lfs_url.clean if lfs_url else "")
         with open_git(repository) as git:
             with closing(connection.client):
-                fetched = fetch(connection, git, space.limits, progress, host=place.host, timeout=space.timeout)
+                fetched = fetch(
+                    connection, git, space.limits, progress, host=place.host, timeout=space.timeout, depth=depth
+                )
             chosen = _choose(fetched, name, branch)
-            _verify(space, git, fetched, progress)
+            tips = check_tips(git, space.limits, fetched.heads, fetched.tags)
+            if ends := require_history(git, tips, progress, shallow=fetched.shallow):
+                write_new(repository / "shallow", dump_shallow(ends))
             _write_refs(git, fetched, chosen)
             files, admin = worktrees.build(
                 space, git, space.layout.model(name), chosen, fetched.heads[chosen],
@@ -81,53 +88,6 @@ def _choose(fetched: Fetched, name: str, branch: str | None) -> str:
             param="branch",
         )
     return branch or fetched.default
-
-
-def _verify(space: Workspace, git: GitDir, fetched: Fetched, progress: Progress) -> None:
-    """Check the trees of everything that becomes visible, then that nothing of the history is missing."""
-    check, tips = TreeCheck(git, space.limits), []
-    for kind, refs in (("branch", fetched.heads), ("tag", fetched.tags)):
-        for name, oid in refs.items():
-            found, peeled = git.peel(oid)
-            if found == "commit" and (kind == "tag" or peeled == oid):
-                tips.append(peeled)
-            elif kind == "branch":
-                what = found if peeled == oid else "tag"
-                raise UnsafeTree(f"the remote's branch {name!r} is a {what}, expected a commit")
-            if found in ("commit", "tree"):
-                check.check(git.tree_of(peeled) if found == "commit" else peeled)
-    _require_history(git, tips, progress)
-
-
-def _require_history(git: GitDir, tips: Iterable[str], progress: Progress) -> None:
-    """Every commit, tree and blob that the tips reach is there.
-
-    Raises:
-        BadObject: one is not, or is damaged.
-    """
-    commits, trees = list(tips), list[str]()
-    seen = set(commits)
-    number = 0
-    while commits or trees:
-        number += 1
-        progress("check", number, None)
-        if commits:
-            commit = commits.pop()
-            data = git.read(commit, "commit")[1]
-            trees += _new(seen, [git.tree_of(commit)])
-            commits += _new(seen, git.parents_of(data, commit))
-            continue
-        for mode, oid in entries_of(git.read(trees.pop(), "tree")[1]):
-            if mode == FOLDER:
-                trees += _new(seen, [oid])
-            elif mode != SUBMODULE and oid not in git:
-                git.read(oid)
-
-
-def _new(seen: set[str], oids: list[str]) -> list[str]:
-    fresh = [oid for oid in oids if oid not in seen]
-    seen.update(fresh)
-    return fresh
 
 
 def _write_refs(git: GitDir, fetched: Fetched, chosen: str) -> None:

@@ -25,5 +25,10 @@ def commit_time(git_dir: Path, commit: str) -> int:
             if error.error_code != "repo.missing_object":
                 raise
             raise ModelNotFound(f"no commit {commit} in {git_dir.name}", param="model") from None
+    return time_of(data)
+
+
+def time_of(data: bytes) -> int:
+    """When the commit with the content ``data`` was made, in Unix seconds; 0 when it does not say so properly."""
     match = _COMMITTER_TIME.search(data.split(b"\n\n", 1)[0])
     return int(match[1]) if match else 0

@@ -78,12 +78,35 @@ def _quote(value: str) -> str:
 
 def write_packed_refs(path: Path, refs: Mapping[str, str], peeled: Mapping[str, str]) -> None:
     """Write all of a new repository's references at once; ``peeled`` gives what annotated tags point at."""
+    write_new(path / "packed-refs", dump_packed_refs(refs, peeled))
+
+
+def dump_packed_refs(refs: Mapping[str, str], peeled: Mapping[str, str]) -> bytes:
+    """The content of the file ``packed-refs``."""
     lines = ["# pack-refs with: peeled fully-peeled sorted "]
-    for name in sorted(refs, key=str.encode):
+    for name in sorted(refs, key=lambda n: n.encode("utf-8", "surrogateescape")):
         lines.append(f"{refs[name]} {name}")
         if name in peeled:
             lines.append(f"^{peeled[name]}")
-    write_new(path / "packed-refs", ("\n".join(lines) + "\n").encode())
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+def packed_refs(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The references in ``packed-refs``, and what those of annotated tags point at."""
+    refs: dict[str, str] = {}
+    peeled: dict[str, str] = {}
+    name = ""
+    try:
+        data = (path / "packed-refs").read_bytes()
+    except FileNotFoundError:
+        return refs, peeled
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        if line.startswith("^"):
+            peeled[name] = line[1:]
+        elif is_oid(line[:40]) and line[40:41] == " ":
+            name = line[41:]
+            refs[name] = line[:40]
+    return refs, peeled
 
 
 def read_refs(path: Path) -> dict[str, str]:

@@ -91,7 +91,16 @@ def load(path: Path, maximum: int) -> dict[str, IndexEntry]:
         oid = e.sha.decode("ascii", "replace")
         if is_oid(oid):
             found[e.name.decode("utf-8", "surrogateescape")] = IndexEntry(
-                e.name.decode("utf-8", "surrogateescape"), e.mode, oid, e.size, _ns(e.mtime), _ns(e.ctime), e.dev, e.ino
+                e.name.decode("utf-8", "surrogateescape"),
+                e.mode,
+                oid,
+                e.size,
+                _ns(e.mtime),
+                _ns(e.ctime),
+                e.dev,
+                e.ino,
+                e.uid,
+                e.gid,
             )
     return found
 

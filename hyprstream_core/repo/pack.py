@@ -45,8 +45,12 @@ class _Reader:
         return value
 
 
-def scan(file: BinaryIO, length: int, limits: Limits, id_bytes: int = 20) -> None:
-    """Check a whole pack of ``length`` bytes; ``file`` is at its beginning.
+def scan(file: BinaryIO, length: int, limits: Limits, id_bytes: int = 20) -> int:
+    """Check a whole pack of ``length`` bytes; ``file`` is at its beginning. A delta may refer to an object that
+    only the receiver has (a thin pack).
+
+    Returns:
+        The number of objects.
 
     Raises:
         UnsafeTree: too many objects, or one that is or would become too large (code ``repo.too_large``).
@@ -67,6 +71,7 @@ def scan(file: BinaryIO, length: int, limits: Limits, id_bytes: int = 20) -> Non
             raise _too_large(f"the pack's objects have more than {limits.repo_inflated_bytes:,} bytes in all")
     if reader.position != length - 12 - id_bytes:
         raise _damaged("there are bytes after the last object")
+    return count
 
 
 def _check_trailer(file: BinaryIO, length: int, id_bytes: int) -> None:

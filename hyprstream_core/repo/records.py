@@ -102,3 +102,44 @@ class Resolved:
 
     def __str__(self) -> str:
         return f"{self.model.name}:{self.commit}"
+
+
+@dataclass(frozen=True)
+class RefChange:
+    """What a fetch found changed on the remote, and what became of it here.
+
+    ``kind`` is one of
+
+        new       taken
+        updated   taken; ``forced`` when the new commit does not descend from the old one, or a tag was replaced
+        kept      a tag that has moved on the remote, and has not here
+        deleted   a branch that the remote no longer has; still remembered here
+        pruned    the same, forgotten
+        default   the branch that the remote's HEAD names; ``old`` and ``new`` are names
+    """
+
+    ref: str
+    """Full name of the reference, as it is here (``refs/remotes/origin/main``); "HEAD" for the default branch."""
+    kind: Literal["new", "updated", "kept", "deleted", "pruned", "default"]
+    old: str | None
+    new: str | None
+    forced: bool = False
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull did."""
+
+    model: Model
+    branch: str
+    source: str
+    """The remote's branch."""
+    old: str
+    new: str
+    """The branch's commit, before and after."""
+    files: int
+    """Files of the worktree that were written or deleted."""
+    path: Path | None
+    """The branch's worktree, when it has one."""
+    changes: tuple[RefChange, ...]
+    """What the fetch found."""

@@ -2,6 +2,7 @@
 
 A command that is about to publish, or has begun to remove, writes its *intent* (a model's name and UUID).
 The registry decides: files of a name that is not registered under any UUID are leftovers of a crash.
+A change that was decided (:mod:`hyprstream_core.repo.journal`) keeps its folder until it is carried out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hyprstream_core.errors import RefError
+from hyprstream_core.repo import journal
 from hyprstream_core.repo.durable import remove_tree, replace, write_new
 from hyprstream_core.repo.refs import check_name
 
@@ -24,12 +26,13 @@ _INTENT_BYTES = 4096
 
 @contextmanager
 def staging_folder(area: Path) -> Iterator[Path]:
-    """A fresh private folder, deleted afterwards whatever happens, unless :func:`leave` was called."""
+    """A fresh private folder, deleted afterwards whatever happens, unless :func:`leave` was called or a decided
+    change in it is not finished."""
     folder, fd = _create(area)
     try:
         yield folder
     finally:
-        if not (folder / _LATER).exists():
+        if not ((folder / _LATER).exists() or journal.is_pending(folder)):
             remove_tree(folder)
         os.close(fd)
 
@@ -60,8 +63,9 @@ def declare(folder: Path, name: str) -> None:
     replace(folder / _INTENT, json.dumps({"name": name}).encode(), folder)
 
 
-def sweep(area: Path, abandon: Callable[[str], None]) -> None:
-    """Delete the folders whose owner is gone; ``abandon(name)`` deals with the model each was about."""
+def sweep(area: Path, abandon: Callable[[str], None], finish: Callable[[Path], None]) -> None:
+    """Delete the folders whose owner is gone; ``abandon(name)`` deals with the model each was about,
+    ``finish(folder)`` carries out what was decided in it."""
     for folder in _entries(area):
         try:
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -69,6 +73,10 @@ def sweep(area: Path, abandon: Callable[[str], None]) -> None:
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if journal.is_pending(folder):
+                finish(folder)
+            if journal.is_pending(folder):
+                continue
             if name := _intent(folder):
                 abandon(name)
             remove_tree(folder)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from hyprstream_core.errors import BadObject, Conflict
+from hyprstream_core.errors import BadObject, Conflict, RefError
 from hyprstream_core.interfaces.storage import Progress, RemoteSource
 from hyprstream_core.repo import clone as cloning
-from hyprstream_core.repo import content, resolve, staging, status, views, worktrees
+from hyprstream_core.repo import content, fetching, pulling, resolve, staging, status, views, worktrees
 from hyprstream_core.repo.gitdir import lfs_url as recorded_lfs_url
 from hyprstream_core.repo.hub import located
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.parts import Parts
-from hyprstream_core.repo.records import Model, Resolved, Worktree, WorktreeInfo
+from hyprstream_core.repo.records import Model, Pulled, RefChange, Resolved, Worktree, WorktreeInfo
 from hyprstream_core.repo.refs import ModelRef, check_name, check_ref, default_name
 from hyprstream_core.repo.registry import Registry
 from hyprstream_core.repo.sources import connect, content_source, parse_lfs_url
-from hyprstream_core.repo.urls import parse_url
+from hyprstream_core.repo.urls import RemoteUrl, parse_url
 from hyprstream_core.repo.workspace import Workspace
 from hyprstream_core.telemetry import logger
+
+ORIGIN = "origin"
+"""The remote that a model was cloned from; there is no other."""
 
 
 def _silent(phase: str, done: int, total: int | None) -> None:
@@ -52,6 +56,7 @@ class Store:
         name: str | None = None,
         branch: str | None = None,
         lfs_url: str | None = None,
+        depth: int | None = None,
         progress: Progress | None = None,
         publishing: Callable[[], None] | None = None,
     ) -> Model:
@@ -59,6 +64,8 @@ class Store:
 
         ``lfs_url`` is the LFS endpoint of its large files, when it is not the one that belongs to ``url``; later
         fetches use it too. User and password in either URL are used for this clone and not recorded.
+        ``depth`` is the number of commits to fetch of each branch and tag, 0 the whole history, None what the
+        setting ``clone.depth`` says.
         Nothing is listed before everything is there and verified; a clone that fails leaves nothing but
         what has arrived of large files, where the next one continues.
         ``publishing`` is called when only making it visible is left, which takes a moment: what it raises, or what
@@ -80,15 +87,89 @@ class Store:
         self._sweep()
         self._registry.require_free(chosen)
         return cloning.clone(
-            self._space, self._registry, address, chosen, branch, lfs, progress or _silent, publishing or _nothing
-        )
+            self._space, self._registry, address, chosen, branch, lfs,
+            self._space.parts.access.clone.depth if depth is None else depth,
+            progress or _silent, publishing or _nothing,
+        )  # fmt: skip
+
+    def fetch(
+        self,
+        name: str,
+        remote: str = ORIGIN,
+        *,
+        depth: int = 0,
+        prune: bool = False,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> list[RefChange]:
+        """Bring what is remembered of the remote's branches, and the tags, up to date; no branch or file changes.
+
+        ``depth`` cuts all histories after so many commits, or lengthens them to as many
+        (:data:`~hyprstream_core.repo.shallow.FULL_DEPTH`: to the whole); 0 leaves them as long as they are. Branches
+        that the remote no longer has are forgotten with ``prune``; tags that moved there are replaced with ``force``.
+
+        Returns:
+            What has changed on the remote.
+
+        Raises:
+            ModelNotFound: no such model.
+            RefError: no such remote.
+            UnsafeTree, BadObject, RemoteError, DiskFull: as for :meth:`clone`; then nothing has changed.
+            Conflict: new references cannot stand beside old ones (``repo.ref_clash``).
+        """
+        model = self.model(name)
+        wishes = fetching.Wishes(depth, prune, force)
+        self._sweep()
+        return fetching.fetch(self._space, model, self._remote(model, remote), wishes, progress or _silent)
+
+    def pull(
+        self,
+        name: str,
+        branch: str | None = None,
+        remote: str = ORIGIN,
+        remote_branch: str | None = None,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+        publishing: Callable[[], None] | None = None,
+    ) -> Pulled:
+        """:meth:`fetch`, then move ``branch`` (the default branch), and the files of its worktree, forward to the
+        remote's branch of that name (or ``remote_branch``). What is served meanwhile is not disturbed.
+
+        With ``force`` it also follows a remote that took commits back, when the branch has none of its own.
+        ``publishing`` is as for :meth:`clone`.
+
+        Raises:
+            ModelNotFound: no such model or branch.
+            RefError: no such remote.
+            Conflict: it is no fast-forward (``repo.diverged``), tracked files were changed (``repo.dirty``), or
+                untracked ones are in the way (``repo.untracked``).
+            RemoteError: the remote took commits back (``remote.rewound``), or failed.
+            UnsafeTree, BadObject, DiskFull: as for :meth:`clone`.
+        """
+        model = self.model(name)
+        chosen = check_ref(branch or model.default_branch)
+        self._sweep()
+        return pulling.pull(
+            self._space, model, self._remote(model, remote), chosen, check_ref(remote_branch or chosen),
+            force=force, source=partial(self._source, model), progress=progress or _silent,
+            publishing=publishing or _nothing,
+        )  # fmt: skip
+
+    def _remote(self, model: Model, remote: str) -> RemoteUrl:
+        if remote != ORIGIN:
+            raise RefError(
+                f"model {model.name!r} has no remote {remote!r}, only {ORIGIN!r}", code="remote.unknown", param="remote"
+            )
+        return located(parse_url(model.url), self._space.parts.access.hub)
 
     def models(self) -> list[Worktree]:
         """One entry per branch worktree of every model, ordered by name and branch."""
         return [worktree for model in self.registered() for worktree in model.worktrees()]
 
     def registered(self) -> list[Model]:
-        """Every model, with or without worktrees, ordered by name."""
+        """Every model, with or without worktrees, ordered by name. None is seen half-changed."""
+        self._space.settle()
         return list(self._registry.models().values())
 
     def model(self, name: str) -> Model:
@@ -98,6 +179,7 @@ class Store:
             RefError: ``name`` cannot name a model.
             ModelNotFound: there is none.
         """
+        self._space.settle()
         return self._registry.get(check_name(name))
 
     def resolve(self, reference: str) -> Resolved:
@@ -198,4 +280,10 @@ class Store:
 
     def _sweep(self) -> None:
         """Clear up after commands that were killed."""
-        staging.sweep(self._space.layout.staging, partial(cloning.abandon, self._space, self._registry))
+        abandon = partial(cloning.abandon, self._space, self._registry)
+        staging.sweep(self._space.layout.staging, abandon, self._finish)
+
+    def _finish(self, _folder: Path) -> None:
+        """Carry out what commands that were killed had decided; while somebody else holds the model, he does."""
+        with suppress(Conflict):
+            self._space.settle()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyprstream_core.config import Limits
-from hyprstream_core.repo import locks
+from hyprstream_core.repo import journal, locks
 from hyprstream_core.repo.durable import disk_errors_named
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.parts import Parts
@@ -60,9 +60,22 @@ class Workspace:
 
     @contextmanager
     def model_lock(self, name: str) -> Iterator[None]:
-        """Nobody else changes the model ``name`` inside the block. Never held across the network."""
+        """Nobody else changes the model ``name`` inside the block, and what others left unfinished is finished.
+        Never held across the network."""
         with locks.hold(self.layout.lock(f"model-{name}"), f"model {name!r}", self.lock_timeout):
+            journal.settle(self.layout, name)
             yield
+
+    def settle(self) -> None:
+        """Finish what commands that died had decided, so that no model is seen half-changed; wait for those that
+        are at it now.
+
+        Raises:
+            Conflict: somebody holds the model for too long.
+        """
+        for _, name in journal.pending(self.layout):
+            with self.model_lock(name):
+                pass
 
     @contextmanager
     def content_in_use(self) -> Iterator[None]:

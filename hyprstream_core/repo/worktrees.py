@@ -186,12 +186,13 @@ def remove(space: Workspace, found: Worktree, *, force: bool) -> None:
             )
         if not force:
             require_clean(space, found)
-        move(_admin(found), stage / "admin")
+        move(admin_folder(found), stage / "admin")
         move(found.path, stage / "worktree")
         _prune(found.path.parent, found.model.path / "worktrees")
 
 
-def _admin(found: Worktree) -> Path:
+def admin_folder(found: Worktree) -> Path:
+    """git's own files of a worktree: HEAD, index."""
     return found.model.git_dir / "worktrees" / admin_id(found.branch)
 
 
@@ -221,4 +222,4 @@ def require_clean(space: Workspace, found: Worktree) -> None:
 
 def index_of(space: Workspace, found: Worktree) -> dict[str, index.IndexEntry]:
     """git's index of a worktree."""
-    return index.load(_admin(found) / "index", space.limits.json_file_bytes)
+    return index.load(admin_folder(found) / "index", space.limits.json_file_bytes)

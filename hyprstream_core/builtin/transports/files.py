@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from dulwich.client import LocalGitClient
 from dulwich.config import ConfigDict, ConfigFile
 
+from hyprstream_core.builtin.transports.local_git import LocalClient
 from hyprstream_core.errors import RemoteError
 from hyprstream_core.interfaces.transport import Connection, Transport
 
@@ -25,7 +25,7 @@ class Files(Transport):
         if git_dir is None:
             raise RemoteError(f"there is no git repository in {path}", code="remote.not_found", param="url")
         content = _lfs_storage(git_dir) / "objects"
-        return Connection(LocalGitClient(config=ConfigDict()), str(path), str(content) if content.is_dir() else None)
+        return Connection(LocalClient(config=ConfigDict()), str(path), str(content) if content.is_dir() else None)
 
 
 def _lfs_storage(git_dir: Path) -> Path:

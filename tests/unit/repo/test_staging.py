@@ -45,20 +45,20 @@ def test_a_folder_is_private_and_gone_afterwards_whatever_happens(tmp_path):
 
 def test_the_living_are_left_alone_and_the_dead_swept_with_their_intent(worker, tmp_path):
     abandoned = []
-    sweep(tmp_path / "area", abandoned.append)
+    sweep(tmp_path / "area", abandoned.append, pytest.fail)
     assert len(list((tmp_path / "area").iterdir())) == 1
     worker.kill()
     worker.wait()
-    sweep(tmp_path / "area", abandoned.append)
+    sweep(tmp_path / "area", abandoned.append, pytest.fail)
     assert abandoned == ["model"]
     assert list((tmp_path / "area").iterdir()) == []
 
 
 def test_sweeping_nothing_is_fine(tmp_path):
-    sweep(tmp_path / "missing", pytest.fail)
+    sweep(tmp_path / "missing", pytest.fail, pytest.fail)
     (tmp_path / "area").mkdir()
     (tmp_path / "area/stray").write_text("a file that is no folder")
-    sweep(tmp_path / "area", pytest.fail)
+    sweep(tmp_path / "area", pytest.fail, pytest.fail)
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[]", '{"name": 3}', '{"name"'])
@@ -66,12 +66,12 @@ def test_a_half_written_intent_names_nobody(tmp_path, text):
     folder = tmp_path / "area/dead"
     folder.mkdir(parents=True)
     (folder / "intent.json").write_text(text)
-    sweep(tmp_path / "area", pytest.fail)
+    sweep(tmp_path / "area", pytest.fail, pytest.fail)
     assert not folder.exists()
 
 
 def test_one_can_sweep_while_one_works(tmp_path):
     with staging_folder(tmp_path / "area") as folder:
         declare(folder, "mine")
-        sweep(tmp_path / "area", pytest.fail)
+        sweep(tmp_path / "area", pytest.fail, pytest.fail)
         assert folder.is_dir()

@@ -1,0 +1,97 @@
+"""Several references as one step, with stock git as the referee."""
+
+import random
+import subprocess
+
+import pytest
+
+from hyprstream_core.errors import BadObject, Conflict
+from hyprstream_core.repo.gitdir import packed_refs, read_refs
+from hyprstream_core.repo.ref_update import apply_refs, write_refs
+from hyprstream_core.repo.shallow import read_shallow, write_shallow
+
+
+@pytest.fixture
+def repo(make_repo):
+    repo = make_repo("refs")
+    for n in range(3):
+        repo.write("n", str(n))
+        repo.commit()
+        repo.run("tag", "-a", f"v{n}", "-m", "x")
+    return repo
+
+
+def shown(repo):
+    """Every reference, and what annotated tags point at, as stock git reads them."""
+    lines = repo.run("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)").splitlines()
+    return {line.split()[0]: tuple(line.split()[1:]) for line in lines}
+
+
+def test_random_changes_are_what_git_reads(repo, tmp_path):
+    oids = [repo.run("rev-parse", name) for name in ("main", "main~1", "main~2", "v0", "v1")]
+    commits = oids[:3]
+    names = [f"refs/{kind}/{name}" for kind in ("heads", "remotes/origin", "tags") for name in ("a", "b/c", "b/d", "e")]
+    known = read_refs(repo.git_dir)
+    for _ in range(60):
+        swaps = {}
+        for name in random.sample(names, random.choice([1, 1, 2, 5])):
+            new = random.choice([None, *(oids if "tags" in name else commits)])
+            if new or name in known:
+                swaps[name] = (known.get(name), new)
+        write_refs(repo.git_dir, swaps, tmp_path)
+        known |= {name: new for name, (_, new) in swaps.items()}
+        known = {name: oid for name, oid in known.items() if oid}
+        assert {name: found[0] for name, found in shown(repo).items()} == known == read_refs(repo.git_dir)
+        if random.random() < 0.2:
+            repo.run("pack-refs", "--all")
+    assert all(oid in repo.run("show-ref", "-d") for oid in packed_refs(repo.git_dir)[1].values())
+    repo.run("fsck", "--strict")
+
+
+def test_all_or_none(repo, tmp_path):
+    head, older = repo.head(), repo.head("main~1")
+    before = shown(repo)
+    with pytest.raises(Conflict) as caught:
+        write_refs(repo.git_dir, {"refs/heads/new": (None, head), "refs/heads/main": (older, older)}, tmp_path)
+    assert caught.value.error_code == "repo.ref_moved"
+    with pytest.raises(Conflict) as caught:
+        write_refs(repo.git_dir, {"refs/heads/new": (None, head), "refs/heads/main/x": (None, head)}, tmp_path)
+    assert caught.value.error_code == "repo.ref_clash"
+    assert shown(repo) == before
+
+
+def test_a_name_and_a_longer_one_may_change_places(repo, tmp_path):
+    head = repo.head()
+    write_refs(repo.git_dir, {"refs/heads/a/b/c": (None, head)}, tmp_path)
+    write_refs(repo.git_dir, {"refs/heads/a/b/c": (head, None), "refs/heads/a": (None, head)}, tmp_path)
+    write_refs(repo.git_dir, {"refs/heads/a": (head, None)}, tmp_path)
+    (repo.git_dir / "refs/heads/a/b").mkdir(parents=True, exist_ok=True)
+    write_refs(repo.git_dir, {"refs/heads/a": (None, head)}, tmp_path)
+    assert repo.head("a") == head
+
+
+def test_what_was_half_done_is_finished_and_what_others_changed_is_left(repo, tmp_path):
+    head, older, oldest = repo.head(), repo.head("main~1"), repo.head("main~2")
+    swaps = {"refs/heads/x": (older, head), "refs/heads/y": (older, head), "refs/heads/z": (older, None)}
+    repo.run("update-ref", "refs/heads/x", head)  # done before the crash
+    repo.run("update-ref", "refs/heads/y", oldest)  # changed by somebody since
+    repo.run("update-ref", "refs/heads/z", older)
+    for _ in range(2):
+        apply_refs(repo.git_dir, swaps, tmp_path)
+        assert (repo.head("x"), repo.head("y")) == (head, oldest)
+        assert "refs/heads/z" not in shown(repo)
+
+
+def test_the_file_shallow_is_gits(repo, tmp_path):
+    assert read_shallow(repo.git_dir) == frozenset()
+    write_shallow(repo.git_dir, [repo.head("main~1")], tmp_path)
+    assert repo.run("rev-parse", "--is-shallow-repository") == "true"
+    assert repo.run("rev-list", "--count", "main") == "2"
+    assert read_shallow(repo.git_dir) == {repo.head("main~1")}
+    for _ in range(2):
+        write_shallow(repo.git_dir, [], tmp_path)
+    assert subprocess.run(["git", "fsck"], cwd=repo.path, check=True, capture_output=True).returncode == 0
+    assert repo.run("rev-parse", "--is-shallow-repository") == "false"
+    (repo.git_dir / "shallow").write_text("junk\n")
+    with pytest.raises(BadObject, match="shallow"):
+        read_shallow(repo.git_dir)
