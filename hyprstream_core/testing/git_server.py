@@ -40,6 +40,9 @@ class GitServer:
         """Method, path and headers of every request."""
         self.sent: Counter[str] = Counter()
         """By oid, bytes of content that were sent."""
+        self.at_once: list[int] = []
+        """How many answers with content were under way whenever one began."""
+        self.sending = 0
         self.password: str | None = None
         """When set, requests without any ``Authorization`` get 401."""
         self.refused: str | None = None
@@ -196,6 +199,17 @@ class _Handler(BaseHTTPRequestHandler):
         site = self.site
         end = min(size, start + (site.cuts.pop(0) if site.cuts else site.cut.get(oid, size)))
         file.seek(start)
+        site.sending += 1
+        site.at_once.append(site.sending)
+        try:
+            self._copy(oid, file, start, end, spoilt=spoilt)
+        finally:
+            site.sending -= 1
+        if end < size:
+            self.close_connection = True
+
+    def _copy(self, oid: str, file: BinaryIO, start: int, end: int, *, spoilt: bool) -> None:
+        site = self.site
         while start < end:
             chunk = file.read(min(_CHUNK if site.rate else 1 << 20, end - start))
             self.wfile.write(bytes(len(chunk)) if spoilt else chunk)
@@ -203,8 +217,6 @@ class _Handler(BaseHTTPRequestHandler):
             start += len(chunk)
             if site.rate:
                 time.sleep(len(chunk) / site.rate)
-        if end < size:
-            self.close_connection = True
 
     def _git(self, path: str, query: str, body: bytes) -> None:
         env = {
