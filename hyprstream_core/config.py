@@ -96,6 +96,15 @@ class CloneSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How worktrees are filled: a worktree driver by name, or "auto" for the best on the file system."""
 
 
+class UserSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who makes tags and commits. git's GIT_COMMITTER_NAME and GIT_COMMITTER_EMAIL come before these."""
+
+    name: str | None = None
+    """Name; unset is the account's."""
+    email: str | None = None
+    """E-mail address; unset is login@host."""
+
+
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Maxima for everything that comes from outside."""
 
@@ -167,6 +176,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
     plugins: PluginSettings = PluginSettings()
     clone: CloneSettings = CloneSettings()
+    user: UserSettings = UserSettings()
     limits: Limits = Limits()
 
 

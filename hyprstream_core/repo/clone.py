@@ -17,12 +17,13 @@ from hyprstream_core.errors import RefError, UnsafeTree
 from hyprstream_core.interfaces.storage import Progress, RemoteSource
 from hyprstream_core.repo import staging, worktrees
 from hyprstream_core.repo.durable import make_folders, sync, sync_tree, write_new
+from hyprstream_core.repo.git_config import start_tracking
 from hyprstream_core.repo.gitdir import GitDir, create, open_git, set_head, write_packed_refs
 from hyprstream_core.repo.layout import git_dir, pieces, worktree
 from hyprstream_core.repo.records import Model
+from hyprstream_core.repo.reference_store import HEADS, REMOTES, TAGS
 from hyprstream_core.repo.registry import Record, Registry, taken
 from hyprstream_core.repo.remote import Fetched, RemoteUrl, fetch
-from hyprstream_core.repo.resolve import HEADS, REMOTES, TAGS
 from hyprstream_core.repo.tree import FOLDER, SUBMODULE, TreeCheck, entries_of
 from hyprstream_core.repo.workspace import Workspace
 
@@ -134,6 +135,7 @@ def _write_refs(git: GitDir, fetched: Fetched, chosen: str) -> None:
     local.parent.mkdir(parents=True, exist_ok=True)
     write_new(local, f"{fetched.heads[chosen]}\n".encode())
     set_head(git.path, chosen)
+    start_tracking(git.path, chosen)
 
 
 def _publish(

@@ -101,7 +101,7 @@ def collect(space: Workspace, repositories: Iterable[Path]) -> int:
         Conflict: content is in use.
     """
     with locks.hold(space.layout.lock("content"), "the object store", 0):
-        needed = {pointer.oid for path in repositories for pointer in _all_pointers(space, path)}
+        needed = needed_content(space, repositories)
         freed = 0
         for file in (space.layout.lfs / "objects").glob("??/??/*"):
             if file.name not in needed:
@@ -111,6 +111,11 @@ def collect(space: Workspace, repositories: Iterable[Path]) -> int:
                     file.parent.rmdir()
                     file.parent.parent.rmdir()
         return freed
+
+
+def needed_content(space: Workspace, repositories: Iterable[Path]) -> set[str]:
+    """The large objects that some object of ``repositories`` points at."""
+    return {pointer.oid for path in repositories for pointer in _all_pointers(space, path)}
 
 
 def _all_pointers(space: Workspace, path: Path) -> list[Pointer]:
