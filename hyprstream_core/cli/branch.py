@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NAME [START]]...")
 @click.option("-r", "--remotes", is_flag=True, help="List the remote's branches, as they were last fetched.")
 @click.option("-a", "--all", "everything", is_flag=True, help="List local branches and the remote's.")
-@click.option("-d", "--delete", is_flag=True, help="Delete the branches NAME...; their worktrees must be removed first.")
+@click.option("-d", "--delete", is_flag=True, help="Delete the branches NAME...; first remove their worktrees.")
 @click.option("-m", "--move", is_flag=True, help="Rename the branch NAME, with its worktree, to START.")
 @click.option("-f", "--force", is_flag=True, help="With -d: also delete commits that no other branch has.")
 @json_option

@@ -14,14 +14,14 @@ from hyprstream_core.repo import clone as cloning
 from hyprstream_core.repo.branches import Branch
 from hyprstream_core.repo.changing import changing, settle
 from hyprstream_core.repo.git_config import read_tracking
-from hyprstream_core.repo.gitdir import open_git
+from hyprstream_core.repo.gitdir import open_git, read_refs
 from hyprstream_core.repo.history import History, LogEntry, decorations
 from hyprstream_core.repo.identity import Identity
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.measure import Measure
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.records import Model, Resolved, Worktree, WorktreeInfo
-from hyprstream_core.repo.reference_store import HEADS
+from hyprstream_core.repo.reference_store import HEADS, REMOTES
 from hyprstream_core.repo.refs import ModelRef, check_branch, check_name, check_ref, default_name
 from hyprstream_core.repo.registry import Registry
 from hyprstream_core.repo.remote import parse_url
@@ -202,6 +202,24 @@ class Store:
         for model in models:
             entries += [(model, tree, measure.measure(tree)) for tree in trees[model.name]] or [(model, None, None)]
         return entries
+
+    def worktrees(self, name: str) -> list[Worktree]:
+        """The worktrees of one model, ordered by branch.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+        """
+        return self._settled(name).worktrees()
+
+    def default_branch(self, name: str) -> str:
+        """The branch that a model's bare name stands for.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+        """
+        model = self.model(name)
+        ref = resolve.default_ref(model, read_refs(model.git_dir))
+        return ref.removeprefix(HEADS).removeprefix(REMOTES)
 
     def branches(self, name: str, which: branches.Which = "local") -> list[Branch]:
         """The branches of a model, with what they track and where they are checked out.
