@@ -201,13 +201,15 @@ def _unquoted(raw: str) -> str:
         if c in "#;" and not quoted:
             break
         if c in " \t" and not quoted:
-            pending += c
+            pending += c if text else ""
             continue
         if c == '"':
             quoted = not quoted
             continue
         if c == "\\":
-            c = next(characters, "")
-            c = "" if c == "\n" else _ESCAPES.get(c, c)
+            c = next(characters, "\n")
+            if c == "\n":
+                continue
+            c = _ESCAPES.get(c, c)
         text, pending = text + pending + c, ""
     return text

@@ -85,10 +85,8 @@ def read_refs(path: Path) -> dict[str, str]:
 
 def read_ref(path: Path, name: str) -> str | None:
     """The id that one reference holds, or None."""
-    file = path / name
-    if file.is_file():
-        return _oid_in(file) or None
-    return read_packed(path).get(name)
+    loose = _oid_in(path / name)
+    return read_packed(path).get(name) if loose is None else loose or None
 
 
 def _loose_refs(path: Path) -> Iterator[tuple[str, str]]:
@@ -97,15 +95,17 @@ def _loose_refs(path: Path) -> Iterator[tuple[str, str]]:
         for name in names:
             if not name.endswith(".lock"):
                 file = Path(folder, name)
-                yield file.relative_to(path).as_posix(), _oid_in(file)
+                if (oid := _oid_in(file)) is not None:
+                    yield file.relative_to(path).as_posix(), oid
 
 
-def _oid_in(file: Path) -> str:
+def _oid_in(file: Path) -> str | None:
+    """What a reference's file holds: an id, "" for something else, None when there is no such file (any more)."""
     try:
         with file.open("rb") as opened:
             text = opened.read(_REF_BYTES).split(b"\n")[0].decode("ascii", "replace").strip()
-    except (FileNotFoundError, IsADirectoryError):
-        return ""
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
     return text if is_oid(text) else ""
 
 

@@ -116,8 +116,8 @@ def _candidates(git: GitDir, refs: Mapping[str, str], wanted: str) -> list[_Cand
     if is_oid(wanted.lower()):
         commits = _commits(git, wanted.lower())
         return [*_named(git, refs, _names(git, wanted)), *commits] if commits else []
-    if wanted.startswith(_FORCED) and (forced := _named(git, refs, _forced_names(wanted))):
-        return forced[:1]
+    if wanted.startswith(_FORCED) and (forced := f"refs/{wanted.removeprefix('refs/')}") in refs:
+        return _named(git, refs, [forced])
     found = _named(git, refs, _names(git, wanted))
     return found + _commits(git, wanted.lower())
 
@@ -126,17 +126,12 @@ def _named(git: GitDir, refs: Mapping[str, str], names: Iterable[str]) -> list[_
     return [_Candidate(name, *git.peel(refs[name])) for name in _without_shadowed(names, refs)]
 
 
-def _forced_names(wanted: str) -> list[str]:
-    """What a name that says its kind can be, the best first."""
-    if wanted.startswith("refs/"):
-        return [wanted]
-    local = [f"refs/{wanted}"]
-    return [*local, REMOTES + wanted.removeprefix("heads/")] if wanted.startswith("heads/") else local
-
-
 def _names(git: GitDir, wanted: str) -> list[str]:
     """Full names that ``wanted`` can be short for, those of git's rules and the remote's branches."""
-    names = [HEADS + wanted, REMOTES + wanted, TAGS + wanted, f"refs/{wanted}", f"refs/remotes/{wanted}", wanted]
+    names = [HEADS + wanted, REMOTES + wanted, TAGS + wanted]
+    names += [f"refs/{wanted}", f"refs/remotes/{wanted}", f"refs/remotes/{wanted}/HEAD", wanted]
+    if wanted.startswith("heads/"):
+        names.append(REMOTES + wanted.removeprefix("heads/"))
     if wanted == "HEAD" and (branch := head_branch(git.path)) is not None:
         names.insert(0, HEADS + branch)
     return list(dict.fromkeys(names))

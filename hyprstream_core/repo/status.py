@@ -146,6 +146,8 @@ def _unstaged(
 def _same(space: Workspace, git: GitDir, file: Path, entry: IndexEntry, found: os.stat_result, indexed_at: int) -> bool:
     """Whether a file of the right type has the mode and the content that the index names.
 
+    Another size is another content, unless the index holds none (0: git's mark for a file to be read).
+
     A file that was changed within the tick of the clock in which the index was written may look unchanged: its
     times are then no proof (git's "racy" entries).
     """
@@ -153,6 +155,8 @@ def _same(space: Workspace, git: GitDir, file: Path, entry: IndexEntry, found: o
         return False
     if entry.matches(found) and entry.mtime_ns < indexed_at:
         return True
+    if entry.size and entry.size != found.st_size & 0xFFFFFFFF:
+        return False
     if entry.mode == LINK:
         return _blob_id(os.fsencode(file.readlink())) == entry.oid
     return _content_is(space, git, file, entry.oid, found.st_size)
