@@ -114,7 +114,7 @@ def subject(message: bytes, encoding: str) -> str:
             if paragraph:
                 break
             continue
-        paragraph.append(line.rstrip() if paragraph else line.strip(b" \t").rstrip())
+        paragraph.append(line.rstrip())
     return shortened(decode(b" ".join(paragraph), encoding), SUBJECT_CHARS)
 
 

@@ -77,7 +77,8 @@ class References:
         with suppress(FileNotFoundError):
             sync(path.parent)
         log = self.git_dir / "logs" / name
-        log.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):  # the latter are other branches'
+            log.unlink()
         for folder in (path.parent, log.parent):
             _prune(folder)
 
