@@ -75,7 +75,7 @@ def _json(data: Any, indent: int | None = None) -> str:
 
 def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write aligned columns to stdout; the last column is not padded."""
-    cells = [[printable(str(cell)).replace("\n", " ") for cell in row] for row in [headings, *rows]]
+    cells = [[printable(str(cell)).translate(_TURNS).replace("\n", " ") for cell in row] for row in [headings, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
     for row in cells:
         padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True)]
