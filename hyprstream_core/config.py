@@ -99,10 +99,10 @@ class CloneSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class UserSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who makes tags and commits. git's GIT_COMMITTER_NAME and GIT_COMMITTER_EMAIL come before these."""
 
-    name: str | None = None
-    """Name; unset is the account's."""
-    email: str | None = None
-    """E-mail address; unset is login@host."""
+    name: str = ""
+    """Name; empty is the account's."""
+    email: str = ""
+    """E-mail address; empty is login@host."""
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,16 +14,22 @@ How it is used (``hyprstream_core.services.store.open_store`` composes a store f
     resolved = store.resolve("qwen3-0.6b:v1.0")         # branch, tag, full or short commit, or just the name
     folder = store.snapshot(resolved)                   # read-only files of exactly resolved.commit
     info = store.worktree_info("qwen3-0.6b", "main")    # driver, bytes and bytes shared, measured
+    store.add_worktree("qwen3-0.6b", "tuned", start="v1.0")   # a new branch, checked out
+    store.branches("qwen3-0.6b"), store.tags("qwen3-0.6b"), store.status("qwen3-0.6b")
+    newest = next(store.log("qwen3-0.6b:tuned"))              # read as it is asked for
+    store.removal("qwen3-0.6b")                               # what the next line would delete and free
     store.remove("qwen3-0.6b")
 
 Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, ambiguity), ``ModelNotFound``,
 ``Conflict`` (name taken, lock held, uncommitted changes), ``UnsafeTree``, ``BadObject``, ``RemoteError``, ``DiskFull``.
 
 Where things are, bottom up: ``refs`` (names), ``records``, ``layout`` (paths), ``durable``, ``locks``,
-``staging`` (crash safety), ``pack``, ``gitdir``, ``tree``, ``index``, ``commits`` (git's bytes, checked),
+``staging`` (crash safety), ``pack``, ``gitdir``, ``tree``, ``index``, ``commits``, ``history`` (git's bytes, checked),
+``reference_store``, ``git_config`` (changing references and what branches track, beside stock git), ``resolve``,
 ``parts``, ``workspace`` (what every operation is given), ``large_objects``, ``content`` (large files), ``checkout``,
-``worktrees``, ``status``, ``views`` (files on disk), ``registry``, ``remote``, ``clone``, ``resolve``, and
-``store``, the face of it all.
+``worktrees``, ``ignore``, ``status``, ``measure``, ``views`` (files on disk), ``changing`` (a model's lock),
+``branches``, ``tags``, ``rename``, ``identity``, ``removal``, ``registry``, ``remote``, ``clone``, and ``store``, the
+face of it all.
 """
 
 from __future__ import annotations

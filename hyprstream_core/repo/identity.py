@@ -43,8 +43,8 @@ def committer(settings: UserSettings, env: Mapping[str, str]) -> Identity:
     name = env.get("GIT_COMMITTER_NAME") or settings.name
     email = env.get("GIT_COMMITTER_EMAIL") or settings.email
     return Identity(
-        _clean(name if name is not None else _account_name(), "name"),
-        _clean(email if email is not None else f"{_account()[0]}@{socket.gethostname() or 'localhost'}", "email"),
+        _clean(name or _account_name(), "name"),
+        _clean(email or f"{_account()[0]}@{socket.gethostname() or 'localhost'}", "email"),
     )
 
 

@@ -90,7 +90,7 @@ class Store:
 
     def models(self) -> list[Worktree]:
         """One entry per branch worktree of every model, ordered by name and branch."""
-        return [worktree for model in self.registered() for worktree in model.worktrees()]
+        return [worktree for model in self._all_settled() for worktree in model.worktrees()]
 
     def registered(self) -> list[Model]:
         """Every model, with or without worktrees, ordered by name."""
@@ -193,9 +193,7 @@ class Store:
 
     def measured(self) -> list[tuple[Model, Worktree | None, WorktreeInfo | None]]:
         """Every worktree with its size, and every model without one, by name and branch. Each index is read once."""
-        models = self.registered()
-        for model in models:
-            settle(self._space, model)
+        models = self._all_settled()
         trees = {model.name: model.worktrees() for model in models}
         measure = Measure(self._space, [tree for found in trees.values() for tree in found])
         entries: list[tuple[Model, Worktree | None, WorktreeInfo | None]] = []
@@ -352,6 +350,13 @@ class Store:
         if branch is not None:
             return removal.plan_worktree(self._space, worktrees.find(model, branch))
         return removal.plan_model(self._space, model, [m for m in self.registered() if m.name != model.name])
+
+    def _all_settled(self) -> list[Model]:
+        """Every model, none with anything half-way."""
+        models = self.registered()
+        for model in models:
+            settle(self._space, model)
+        return models
 
     def _settled(self, name: str) -> Model:
         """A model in which no command has left anything half-way."""
