@@ -124,6 +124,15 @@ class HubSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return f"HubSettings(endpoint={self.endpoint!r}, offline={self.offline}, …)"
 
 
+class UserSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who makes tags and commits. git's GIT_COMMITTER_NAME and GIT_COMMITTER_EMAIL come before these."""
+
+    name: str = ""
+    """Name; empty is the account's."""
+    email: str = ""
+    """E-mail address; empty is login@host."""
+
+
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Maxima for everything that comes from outside."""
 
@@ -198,6 +207,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     plugins: PluginSettings = PluginSettings()
     clone: CloneSettings = CloneSettings()
     hub: HubSettings = HubSettings()
+    user: UserSettings = UserSettings()
     limits: Limits = Limits()
 
 

@@ -13,4 +13,9 @@ api_version = "1.0"
 @hookimpl
 def hyprstream_commands() -> Iterable[Command]:
     """The verb that serves."""
-    yield Command("server", help="Serve the OpenAI-compatible HTTP API.", load="hyprstream_api.command:server")
+    yield Command(
+        "server",
+        help="Serve the OpenAI-compatible HTTP API.",
+        load="hyprstream_api.command:server",
+        group="Ask and serve",
+    )

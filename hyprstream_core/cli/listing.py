@@ -15,8 +15,6 @@ from hyprstream_core.units import age, size
 if TYPE_CHECKING:
     from hyprstream_core.repo.records import Model, Worktree, WorktreeInfo
 
-    Entry = tuple[Model, Worktree | None, WorktreeInfo | None]
-
 
 @click.command()
 @click.option("-w", "--wide", is_flag=True, help="Also show UUID and folder.")
@@ -37,11 +35,7 @@ def listing(context: Context, wide: bool, as_json: bool) -> None:
     from hyprstream_core.services.store import open_store
 
     store = open_store(context.settings, context.plugins)
-    found: list[Entry] = []
-    for model in store.registered():
-        trees = model.worktrees()
-        found += [(model, tree, store.worktree_info(model.name, tree.branch)) for tree in trees]
-        found += [] if trees else [(model, None, None)]
+    found = store.measured()
     if as_json:
         emit_json([_record(*entry) for entry in found])
     elif not found:

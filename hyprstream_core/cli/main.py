@@ -22,7 +22,7 @@ from hyprstream_core.cli.entry import INTERRUPTED, interruptible
 from hyprstream_core.cli.options import global_options
 from hyprstream_core.cli.output import emit_error, not_written, silence_stdout
 from hyprstream_core.errors import ConfigError, HyprstreamError, InternalError
-from hyprstream_core.interfaces.command import Command
+from hyprstream_core.interfaces.command import HEADINGS, OTHERS, Command
 from hyprstream_core.plugins import PACKAGES, Plugins, how_to_get, installed, is_interrupt, load
 
 LISTS_PLUGINS = "plugins"
@@ -70,9 +70,16 @@ class Verbs(click.Group):
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of verbs, from the records alone."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, record.help) for name, record in sorted(_records_for_help(ctx).items())])
+        """The verbs under their headings, from the records alone; those of plugins that name no heading last."""
+        groups: dict[str, list[tuple[str, str]]] = {group: [] for group in HEADINGS}
+        records = sorted(_records_for_help(ctx).items())
+        for name, record in records:
+            groups.setdefault(record.group, []).append((name, record.help))
+        width = max((len(name) for name, _ in records), default=0)
+        for group, verbs in sorted(groups.items(), key=lambda item: item[0] == OTHERS):
+            if verbs:
+                with formatter.section(group):
+                    formatter.write_dl([(name.ljust(width), text) for name, text in verbs])
 
 
 def _records(ctx: click.Context) -> dict[str, Command]:

@@ -19,11 +19,21 @@ from hyprstream_core.errors import HyprstreamError
 
 _KEEP = {ord("\n"), ord("\t")}
 _CONTROLS = {c: f"\\x{c:02x}" for c in [*range(32), *range(127, 160)] if c not in _KEEP}
+_CONTROLS |= {c: f"\\u{c:04x}" for c in range(0xD800, 0xE000)}  # halves of characters, which no stream takes
+_TURNS = {c: f"\\u{c:04x}" for c in [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029]}
+"""What changes the direction of text, and what some terminals take for the end of a line."""
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters, except newline and tab, written as escapes."""
+    """``text`` with control characters, except newline and tab, and what is no UTF-8 written as escapes."""
     return text.translate(_CONTROLS)
+
+
+def one_line(text: str, maximum: int) -> str:
+    """Foreign ``text`` for a line of its own or a cell: nothing that moves the cursor or turns the order of what
+    is around it, and not endless."""
+    line = " ".join(printable(text[: 4 * maximum]).translate(_TURNS).split())
+    return line if len(line) <= maximum else f"{line[: maximum - 1]}…"
 
 
 def has_colour(stream: TextIO, env: Mapping[str, str]) -> bool:
@@ -54,12 +64,18 @@ def not_written(what: str, error: OSError) -> HyprstreamError:
 
 def emit_json(data: Any, what: str = "the output") -> None:
     """Write ``data`` as one JSON document to stdout; ``what`` it is, for when that fails."""
-    write(f"{json.dumps(data, indent=2, ensure_ascii=False, default=str)}\n", what)
+    write(f"{_json(data, indent=2)}\n", what)
+
+
+def _json(data: Any, indent: int | None = None) -> str:
+    """JSON, whose escapes stand for what is no UTF-8."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write aligned columns to stdout; the last column is not padded."""
-    cells = [[printable(str(cell)).replace("\n", " ") for cell in row] for row in [headings, *rows]]
+    cells = [[printable(str(cell)).translate(_TURNS).replace("\n", " ") for cell in row] for row in [headings, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
     for row in cells:
         padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True)]
@@ -77,7 +93,7 @@ def emit_fields(fields: Mapping[str, object]) -> None:
 def emit_error(error: HyprstreamError, *, as_json: bool, env: Mapping[str, str]) -> None:
     """Write ``error`` to stderr: message and remedy, or one JSON object on one line."""
     if as_json:
-        text = json.dumps({"error": error.to_record()}, ensure_ascii=False, default=str)
+        text = _json({"error": error.to_record()})
     else:
         prefix = click.style("error:", fg="red", bold=True) if has_colour(sys.stderr, env) else "error:"
         text = f"{prefix} {printable(error.message)}" + (f"\n  {printable(error.remedy)}" if error.remedy else "")

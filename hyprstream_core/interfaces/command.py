@@ -13,11 +13,18 @@ if TYPE_CHECKING:
     from hyprstream_core.plugins import Plugins
 
 
+HEADINGS = ("Models", "Branches and history", "Ask and serve", "Set-up")
+"""Headings of the list of verbs, in this order. A plugin may use one, or bring its own, which follows them."""
+
+OTHERS = "Other verbs"
+"""The heading of verbs that name none; it is the last."""
+
+
 @dataclass(frozen=True)
 class Command:
     """One verb of the ``hyprstream`` command.
 
-    ``help`` is the one-line summary shown by ``hyprstream --help``; ``load`` names a
+    ``help`` is the one-line summary shown by ``hyprstream --help``, under the heading ``group``; ``load`` names a
     :class:`click.Command`, imported only when the verb runs or its own help is asked for. The command
     receives an :class:`Invocation` through ``@click.pass_obj``. It raises
     :class:`~hyprstream_core.errors.HyprstreamError`; the command line prints it and exits with 1.
@@ -26,6 +33,7 @@ class Command:
     name: str
     help: str
     load: str
+    group: str = OTHERS
 
 
 class Invocation(Protocol):

@@ -16,6 +16,10 @@ How it is used (``hyprstream_core.services.store.open_store`` composes a store f
     store.fetch("qwen3-0.6b")                           # what changed on the remote; no branch or file here does
     store.pull("qwen3-0.6b").new                        # the default branch and its files, moved forward
     info = store.worktree_info("qwen3-0.6b", "main")    # driver, bytes and bytes shared, measured
+    store.add_worktree("qwen3-0.6b", "tuned", start="v1.0")   # a new branch, checked out
+    store.branches("qwen3-0.6b"), store.tags("qwen3-0.6b"), store.status("qwen3-0.6b")
+    newest = next(store.log("qwen3-0.6b:tuned"))              # read as it is asked for
+    store.removal("qwen3-0.6b")                               # what the next line would delete and free
     store.remove("qwen3-0.6b")
 
 Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, ambiguity), ``ModelNotFound``,
@@ -23,12 +27,14 @@ Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, am
 ``RemoteError``, ``DiskFull``.
 
 Where things are, bottom up: ``refs`` (names), ``records``, ``layout`` (paths), ``durable``, ``confined`` (writing),
-``locks``, ``pack``, ``gitdir``, ``shallow``, ``tree``, ``index``, ``difference``, ``commits``, ``ancestry``,
-``ref_update`` (git's bytes, checked), ``journal``, ``staging`` (crash safety), ``parts``, ``workspace`` (what every
-operation is given), ``incomplete``, ``large_objects``, ``content`` (large files), ``checkout``, ``worktrees``,
-``status``, ``views``, ``update`` (files on disk), ``registry``, ``urls``, ``hub``, ``credentials``, ``sources``,
-``network``, ``receive``, ``verification`` (what comes from elsewhere), ``clone``, ``fetching``, ``pulling``,
-``resolve``, and ``store``, the face of it all.
+``locks``, ``pack``, ``gitdir``, ``shallow``, ``tree``, ``index``, ``difference``, ``commits``, ``history``,
+``ancestry`` (git's bytes, checked), ``reference_store``, ``ref_update``, ``git_config`` (changing references and what
+branches track, beside stock git), ``journal``, ``staging`` (crash safety), ``resolve``, ``parts``, ``workspace`` (what
+every operation is given), ``incomplete``, ``large_objects``, ``content`` (large files), ``checkout``, ``worktrees``,
+``ignore``, ``status``, ``measure``, ``views``, ``update`` (files on disk), ``changing`` (a model's lock), ``branches``,
+``tags``, ``rename``, ``identity``, ``removal``, ``registry``, ``urls``, ``hub``, ``credentials``, ``sources``,
+``network``, ``receive``, ``verification`` (what comes from elsewhere), ``clone``, ``fetching``, ``pulling``, and
+``store``, the face of it all.
 """
 
 from __future__ import annotations

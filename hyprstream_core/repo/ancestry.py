@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from hyprstream_core.errors import BadObject
-from hyprstream_core.repo.commits import time_of
+from hyprstream_core.repo.commits import committer_time
 from hyprstream_core.repo.gitdir import GitDir
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class History:
         if commit not in self._known:
             data = self._git.read(commit, "commit")[1]
             parents = [] if commit in self._shallow else self._git.parents_of(data, commit)
-            self._known[commit] = (time_of(data), parents)
+            self._known[commit] = (committer_time(data), parents)
         return self._known[commit]
 
     def reach(self, tips: Iterable[str], stop: Collection[str] = ()) -> Iterator[str]:

@@ -17,13 +17,14 @@ from hyprstream_core.errors import RefError
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import staging, worktrees
 from hyprstream_core.repo.durable import make_folders, sync, sync_tree, write_new
+from hyprstream_core.repo.git_config import start_tracking
 from hyprstream_core.repo.gitdir import GitDir, create, open_git, set_head, write_packed_refs
 from hyprstream_core.repo.hub import located
 from hyprstream_core.repo.layout import git_dir, pieces, worktree
 from hyprstream_core.repo.receive import Fetched, fetch
 from hyprstream_core.repo.records import Model
+from hyprstream_core.repo.reference_store import HEADS, REMOTES, TAGS
 from hyprstream_core.repo.registry import Record, Registry, taken
-from hyprstream_core.repo.resolve import HEADS, REMOTES, TAGS
 from hyprstream_core.repo.shallow import dump_shallow
 from hyprstream_core.repo.sources import connect, content_source
 from hyprstream_core.repo.urls import RemoteUrl
@@ -100,6 +101,7 @@ def _write_refs(git: GitDir, fetched: Fetched, chosen: str) -> None:
     local.parent.mkdir(parents=True, exist_ok=True)
     write_new(local, f"{fetched.heads[chosen]}\n".encode())
     set_head(git.path, chosen)
+    start_tracking(git.path, chosen)
 
 
 def _publish(

@@ -161,7 +161,7 @@ def collect(space: Workspace, repositories: Callable[[], Iterable[Path]]) -> int
     with locks.hold(space.layout.lock("content"), "the object store", 0):
         if not _filters_ever(space) <= space.parts.filter_names:
             return 0
-        needed = {pointer.oid for path in repositories() for pointer in _all_pointers(space, path)}
+        needed = needed_content(space, repositories())
         freed = 0
         for file in (space.layout.lfs / "objects").glob("??/??/*"):
             if file.name not in needed:
@@ -171,6 +171,11 @@ def collect(space: Workspace, repositories: Callable[[], Iterable[Path]]) -> int
                     file.parent.rmdir()
                     file.parent.parent.rmdir()
         return freed + drop_abandoned(space.layout.incomplete, needed)
+
+
+def needed_content(space: Workspace, repositories: Iterable[Path]) -> set[str]:
+    """The large objects that some object of ``repositories`` points at."""
+    return {pointer.oid for path in repositories for pointer in _all_pointers(space, path)}
 
 
 def _all_pointers(space: Workspace, path: Path) -> list[Pointer]:

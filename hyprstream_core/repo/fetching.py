@@ -26,7 +26,7 @@ from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
 from hyprstream_core.repo.journal import INCOMING, Journal
 from hyprstream_core.repo.records import Model, RefChange
 from hyprstream_core.repo.ref_update import RefSwap, require_no_clash
-from hyprstream_core.repo.resolve import HEADS, REMOTES, TAGS
+from hyprstream_core.repo.reference_store import HEADS, REMOTES, TAGS
 from hyprstream_core.repo.shallow import read_shallow
 from hyprstream_core.repo.sources import connect
 from hyprstream_core.repo.urls import RemoteUrl

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 ZERO = "0" * 40
 KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
+PACKED_REFS_BYTES = 64 * 2**20
+"""Size of a ``packed-refs`` file."""
+_REF_BYTES = 4096
 _HEX = re.compile(r"[0-9a-f]{40}")
 
 
@@ -67,12 +70,13 @@ def _config(url: str, lfs: Path, lfs_url: str) -> str:
     return (
         "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
         "\ttrustctime = false\n\tcheckStat = minimal\n"
-        f'[remote "origin"]\n\turl = {_quote(url)}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
-        f"[lfs]\n\tstorage = {_quote(str(lfs))}\n" + (f"\turl = {_quote(lfs_url)}\n" if lfs_url else "")
+        f'[remote "origin"]\n\turl = {quote(url)}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
+        f"[lfs]\n\tstorage = {quote(str(lfs))}\n" + (f"\turl = {quote(lfs_url)}\n" if lfs_url else "")
     )
 
 
-def _quote(value: str) -> str:
+def quote(value: str) -> str:
+    """``value`` as git's configuration file wants it between quotes."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -110,15 +114,59 @@ def packed_refs(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def read_refs(path: Path) -> dict[str, str]:
-    """Every reference below ``refs/`` with the id it holds; symbolic ones are left out."""
-    from dulwich.refs import DiskRefsContainer
+    """Every reference below ``refs/`` with the id it holds; symbolic ones and those that are damaged are left out.
 
-    container = DiskRefsContainer(str(path))
+    NOTE: loose files first, ``packed-refs`` after them: git packs a reference before it deletes its file, so that
+    in this order one that is being packed is never missed, nor an older value of it found.
+    """
+    loose = dict(_loose_refs(path))
+    return {name: oid for name, oid in {**read_packed(path), **loose}.items() if oid}
+
+
+def read_ref(path: Path, name: str) -> str | None:
+    """The id that one reference holds, or None."""
+    loose = _oid_in(path / name)
+    return read_packed(path).get(name) if loose is None else loose or None
+
+
+def _loose_refs(path: Path) -> Iterator[tuple[str, str]]:
+    """Every file below ``refs/`` with the id in it, or "" when it holds something else."""
+    for folder, _, names in os.walk(path / "refs"):
+        for name in names:
+            if not name.endswith(".lock"):
+                file = Path(folder, name)
+                if (oid := _oid_in(file)) is not None:
+                    yield file.relative_to(path).as_posix(), oid
+
+
+def _oid_in(file: Path) -> str | None:
+    """What a reference's file holds: an id, "" for something else, None when there is no such file (any more)."""
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_REF_BYTES).split(b"\n")[0].decode("ascii", "replace").strip()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+    return text if is_oid(text) else ""
+
+
+def read_packed(path: Path) -> dict[str, str]:
+    """The references in ``packed-refs``.
+
+    Raises:
+        BadObject: it is larger than any that git or we could have written for the references that are allowed.
+    """
+    try:
+        with (path / "packed-refs").open("rb") as file:
+            data = file.read(PACKED_REFS_BYTES + 1)
+    except FileNotFoundError:
+        return {}
+    if len(data) > PACKED_REFS_BYTES:
+        raise BadObject(f"packed-refs of {path.name} has more than {PACKED_REFS_BYTES:,} bytes")
     found = {}
-    for name in container.allkeys():
-        value = container.read_ref(name)
-        if value and name.startswith(b"refs/") and is_oid(text := value.decode("ascii", "replace")):
-            found[name.decode("utf-8", "surrogateescape")] = text
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        oid, _, name = line.partition(" ")
+        if is_oid(oid) and name.startswith("refs/"):
+            found[name] = oid
     return found
 
 

@@ -11,11 +11,17 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hyprstream_core.errors import BadObject
 from hyprstream_core.repo.gitdir import is_oid
 
+if TYPE_CHECKING:
+    from dulwich.index import SerializedIndexEntry
+
 _MASK = 0xFFFFFFFF
+_ASSUME_VALID, _STAGE = 0x8000, 0x3000
+_SKIP_WORKTREE, _INTENT_TO_ADD = 0x4000, 0x2000
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,12 @@ class IndexEntry:
     ino: int = 0
     uid: int = 0
     gid: int = 0
+    is_unmerged: bool = False
+    """Whether a merge left several versions of the path; this is one of them."""
+    is_skipped: bool = False
+    """Whether git was told to take the file as unchanged, whatever is there (``--skip-worktree`` and its like)."""
+    is_intended: bool = False
+    """Whether the path is only to be added later (``git add --intent-to-add``)."""
 
     @classmethod
     def of(cls, path: str, mode: int, oid: str, stat: os.stat_result) -> IndexEntry:
@@ -86,23 +98,20 @@ def load(path: Path, maximum: int) -> dict[str, IndexEntry]:
         raise BadObject(
             f"the index of a worktree is damaged: {error}", remedy="git read-tree HEAD rebuilds it"
         ) from error
-    found = {}
-    for e in entries:
-        oid = e.sha.decode("ascii", "replace")
-        if is_oid(oid):
-            found[e.name.decode("utf-8", "surrogateescape")] = IndexEntry(
-                e.name.decode("utf-8", "surrogateescape"),
-                e.mode,
-                oid,
-                e.size,
-                _ns(e.mtime),
-                _ns(e.ctime),
-                e.dev,
-                e.ino,
-                e.uid,
-                e.gid,
-            )
-    return found
+    return {e.path: e for e in map(_entry, entries) if e is not None}
+
+
+def _entry(raw: SerializedIndexEntry) -> IndexEntry | None:
+    oid = raw.sha.decode("ascii", "replace")
+    if not is_oid(oid):
+        return None
+    return IndexEntry(
+        raw.name.decode("utf-8", "surrogateescape"), raw.mode, oid, raw.size, _ns(raw.mtime), _ns(raw.ctime),
+        raw.dev, raw.ino, raw.uid, raw.gid,
+        is_unmerged=bool(raw.flags & _STAGE),
+        is_skipped=bool(raw.flags & _ASSUME_VALID or raw.extended_flags & _SKIP_WORKTREE),
+        is_intended=bool(raw.extended_flags & _INTENT_TO_ADD),
+    )  # fmt: skip
 
 
 def _ns(time: int | float | tuple[int, int]) -> int:

@@ -14,7 +14,7 @@ from hyprstream_core.repo.fetching import REWOUND, Wishes, fetch
 from hyprstream_core.repo.gitdir import open_git
 from hyprstream_core.repo.records import Model, Pulled, RefChange
 from hyprstream_core.repo.ref_update import RefSwap, write_refs
-from hyprstream_core.repo.resolve import HEADS, REMOTES
+from hyprstream_core.repo.reference_store import HEADS, REMOTES
 from hyprstream_core.repo.shallow import read_shallow
 from hyprstream_core.repo.urls import RemoteUrl
 from hyprstream_core.repo.workspace import Workspace

@@ -104,6 +104,25 @@ def check_ref(ref: str) -> str:
     return ref
 
 
+def check_branch(name: str, what: str = "branch") -> str:
+    """``name`` itself, when a new branch (or tag) may be called so: no name that stands for something else.
+
+    Raises:
+        RefError: it may not; the message says why.
+    """
+    check_ref(name)
+    if name == "HEAD" or name.startswith(("refs/", "heads/", "tags/", "remotes/")):
+        raise _bad_ref(name, f"cannot name a {what}: it would be taken for something else")
+    if is_oid_like(name):
+        raise _bad_ref(name, f"cannot name a {what}: 40 hexadecimal digits are a commit")
+    return name
+
+
+def is_oid_like(text: str) -> bool:
+    """Whether ``text`` is written like a full object id."""
+    return bool(re.fullmatch(r"[0-9a-fA-F]{40}", text))
+
+
 def default_name(url: str) -> str:
     """The name that a clone of ``url`` gets: the last part of its path without ``.git``, in lower case.
 

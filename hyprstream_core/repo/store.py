@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, Conflict, RefError
 from hyprstream_core.interfaces.storage import Progress, RemoteSource
+from hyprstream_core.repo import (
+    branches,
+    content,
+    fetching,
+    pulling,
+    removal,
+    rename,
+    resolve,
+    staging,
+    status,
+    tags,
+    views,
+    worktrees,
+)
 from hyprstream_core.repo import clone as cloning
-from hyprstream_core.repo import content, fetching, pulling, resolve, staging, status, views, worktrees
+from hyprstream_core.repo.branches import Branch
+from hyprstream_core.repo.changing import changing, settle
+from hyprstream_core.repo.git_config import read_tracking
 from hyprstream_core.repo.gitdir import lfs_url as recorded_lfs_url
+from hyprstream_core.repo.gitdir import open_git, read_refs
+from hyprstream_core.repo.history import History, LogEntry, decorations
 from hyprstream_core.repo.hub import located
+from hyprstream_core.repo.identity import Identity
 from hyprstream_core.repo.layout import Layout
+from hyprstream_core.repo.measure import Measure
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.records import Model, Pulled, RefChange, Resolved, Worktree, WorktreeInfo
-from hyprstream_core.repo.refs import ModelRef, check_name, check_ref, default_name
+from hyprstream_core.repo.reference_store import HEADS, REMOTES
+from hyprstream_core.repo.refs import ModelRef, check_branch, check_name, check_ref, default_name
 from hyprstream_core.repo.registry import Registry
 from hyprstream_core.repo.sources import connect, content_source, parse_lfs_url
+from hyprstream_core.repo.status import WorktreeStatus
+from hyprstream_core.repo.tags import Tag
 from hyprstream_core.repo.urls import RemoteUrl, parse_url
 from hyprstream_core.repo.workspace import Workspace
 from hyprstream_core.telemetry import logger
@@ -33,6 +56,9 @@ def _silent(phase: str, done: int, total: int | None) -> None:
 
 def _nothing() -> None:
     """Nobody wants to know that a clone is about to be published."""
+
+
+_NOBODY = Identity("hyprstream", "hyprstream@localhost")
 
 
 class Store:
@@ -165,7 +191,7 @@ class Store:
 
     def models(self) -> list[Worktree]:
         """One entry per branch worktree of every model, ordered by name and branch."""
-        return [worktree for model in self.registered() for worktree in model.worktrees()]
+        return [worktree for model in self._all_settled() for worktree in model.worktrees()]
 
     def registered(self) -> list[Model]:
         """Every model, with or without worktrees, ordered by name. None is seen half-changed."""
@@ -215,16 +241,23 @@ class Store:
         self._sweep()
         return views.make(self._space, resolved, partial(self._source, resolved.model), progress or _silent)
 
-    def add_worktree(self, name: str, branch: str, progress: Progress | None = None) -> Worktree:
-        """Check out another branch; a branch that only the remote has becomes a local one.
+    def add_worktree(
+        self, name: str, branch: str, progress: Progress | None = None, *, start: str | None = None
+    ) -> Worktree:
+        """Check out another branch; a branch that only the remote has becomes a local one that tracks it.
+
+        With ``start``, a reference ("" is the default branch), the branch is a new one that starts there.
 
         Raises:
+            RefError: the name is not allowed.
             ModelNotFound: no such model or branch.
-            Conflict: it is already checked out.
+            Conflict: it is already checked out, or, with ``start``, it exists.
         """
         model = self.model(name)
         self._sweep()
-        return worktrees.add(self._space, model, check_ref(branch), partial(self._source, model), progress or _silent)
+        check_ref(branch) if start is None else check_branch(branch)
+        origin = None if start is None else resolve.resolve(model, start or None)
+        return worktrees.add(self._space, model, branch, origin, partial(self._source, model), progress or _silent)
 
     def worktree_info(self, name: str, branch: str) -> WorktreeInfo:
         """The worktree of ``branch``, measured.
@@ -233,9 +266,7 @@ class Store:
             ModelNotFound: no such model, or the branch is not checked out.
         """
         found = worktrees.find(self.model(name), branch)
-        others = [w for w in self.models() if w.created_at < found.created_at]
-        older = [(w, worktrees.index_of(self._space, w)) for w in others]
-        return status.measure(self._space, found, worktrees.index_of(self._space, found), older)
+        return Measure(self._space, self.models()).measure(found)
 
     def remove(self, name: str, *, force: bool = False) -> None:
         """Delete a model with everything of it, and the large files that no other model uses.
@@ -270,6 +301,179 @@ class Store:
                 worktree (code ``repo.last_worktree``).
         """
         worktrees.remove(self._space, worktrees.find(self.model(name), branch), force=force)
+
+    def measured(self) -> list[tuple[Model, Worktree | None, WorktreeInfo | None]]:
+        """Every worktree with its size, and every model without one, by name and branch. Each index is read once."""
+        models = self._all_settled()
+        trees = {model.name: model.worktrees() for model in models}
+        measure = Measure(self._space, [tree for found in trees.values() for tree in found])
+        entries: list[tuple[Model, Worktree | None, WorktreeInfo | None]] = []
+        for model in models:
+            entries += [(model, tree, measure.measure(tree)) for tree in trees[model.name]] or [(model, None, None)]
+        return entries
+
+    def worktrees(self, name: str) -> list[Worktree]:
+        """The worktrees of one model, ordered by branch.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+        """
+        return self._settled(name).worktrees()
+
+    def default_branch(self, name: str) -> str:
+        """The branch that a model's bare name stands for.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+        """
+        model = self.model(name)
+        ref = resolve.default_ref(model, read_refs(model.git_dir))
+        return ref.removeprefix(HEADS).removeprefix(REMOTES)
+
+    def branches(self, name: str, which: branches.Which = "local") -> list[Branch]:
+        """The branches of a model, with what they track and where they are checked out.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+        """
+        return branches.list_branches(self._settled(name), which)
+
+    def create_branch(self, name: str, branch: str, start: str | None = None) -> Resolved:
+        """Make a branch at ``start`` (None: the default branch); at a branch of the remote it tracks that.
+
+        Raises:
+            RefError: the name is not allowed, or ``start`` is ambiguous.
+            ModelNotFound: no such model, or no such ``start``.
+            Conflict: it exists, or cannot exist beside another (code ``ref.exists``).
+        """
+        model = self.model(name)
+        check_branch(branch)
+        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
+            origin = resolve.resolve(model, start)
+            branches.create_branch(refs, branch, origin)
+        return Resolved(model, HEADS + branch, "branch", origin.commit)
+
+    def delete_branches(self, name: str, names: Sequence[str], *, force: bool = False) -> dict[str, str]:
+        """Delete local branches, all or none; name → the commit that each was at.
+
+        Raises:
+            ModelNotFound: no such model or branch.
+            Conflict: one is checked out (``ref.checked_out``), or has commits that neither what it tracks nor the
+                default branch has (``ref.unmerged``), unless ``force``.
+        """
+        model = self.model(name)
+        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
+            return branches.delete_branches(model, refs, list(map(check_ref, names)), force=force)
+
+    def rename_branch(self, name: str, old: str, new: str) -> None:
+        """Rename a local branch with its worktree, upstream and log, in one step.
+
+        Raises:
+            RefError: the new name is not allowed.
+            ModelNotFound: no such model or branch.
+            Conflict: the new name is taken, or there are files where the worktree would be.
+        """
+        model = self.model(name)
+        check_branch(new)
+        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
+            rename.rename(model, refs, check_ref(old), new)
+
+    def tags(self, name: str) -> list[Tag]:
+        """The tags of a model."""
+        return tags.list_tags(self.model(name))
+
+    def create_tag(
+        self,
+        name: str,
+        tag: str,
+        ref: str | None = None,
+        *,
+        message: str | None = None,
+        tagger: Identity | None = None,
+        force: bool = False,
+    ) -> Resolved:
+        """Tag the commit ``ref`` (None: the default branch's), annotated when there is a ``message``, by ``tagger``.
+
+        Raises:
+            RefError: the name is not allowed, or ``ref`` is ambiguous.
+            ModelNotFound: no such model, or no such ``ref``.
+            Conflict: the tag exists, unless ``force``.
+        """
+        model = self.model(name)
+        check_branch(tag, "tag")
+        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
+            target = resolve.resolve(model, ref)
+            tags.create_tag(refs, tag, target, message, tagger or _NOBODY, force=force)
+        return Resolved(model, f"refs/tags/{tag}", "tag", target.commit)
+
+    def delete_tags(self, name: str, names: Sequence[str]) -> dict[str, str]:
+        """Delete tags, all or none; name → the id that each held.
+
+        Raises:
+            ModelNotFound: no such model or tag.
+        """
+        model = self.model(name)
+        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
+            return tags.delete_tags(model, refs, list(map(check_ref, names)))
+
+    def log(self, reference: str) -> Iterator[LogEntry]:
+        """The commits of ``name[:ref]``, the latest first, in the order of ``git log``; read as they are asked for.
+
+        Raises:
+            RefError, ModelNotFound: as for :meth:`resolve`.
+            BadObject: a commit is missing or damaged.
+        """
+        start = self.resolve(reference)
+        with open_git(start.model.git_dir) as git:
+            decorated = decorations(git, git.refs())
+            for commit in History(git).walk(start.commit):
+                yield LogEntry(commit, decorated.get(commit.oid, ()))
+
+    def status(self, name: str, branch: str | None = None) -> list[WorktreeStatus]:
+        """What differs in the worktree of ``branch``, or in each of the model's.
+
+        Raises:
+            ModelNotFound: no such model, or the branch is not checked out.
+        """
+        model = self._settled(name)
+        trees = model.worktrees() if branch is None else [worktrees.find(model, branch)]
+        tracking = read_tracking(model.git_dir)
+        with open_git(model.git_dir) as git:
+            refs, history = git.refs(), History(git)
+            return [
+                WorktreeStatus(
+                    tree,
+                    status.head_name(tree),
+                    status.head_commit(tree),
+                    branches.upstream_of(history, refs, HEADS + tree.branch, tracking.get(tree.branch)),
+                    status.changes(self._space, tree, worktrees.index_of(self._space, tree)),
+                )
+                for tree in trees
+            ]
+
+    def removal(self, name: str, branch: str | None = None) -> removal.Removal:
+        """What :meth:`remove`, or with ``branch`` :meth:`remove_worktree`, would delete and free.
+
+        Raises:
+            ModelNotFound: no such model, or the branch is not checked out.
+        """
+        model = self._settled(name)
+        if branch is not None:
+            return removal.plan_worktree(self._space, worktrees.find(model, branch))
+        return removal.plan_model(self._space, model, [m for m in self.registered() if m.name != model.name])
+
+    def _all_settled(self) -> list[Model]:
+        """Every model, none with anything half-way."""
+        models = self.registered()
+        for model in models:
+            settle(self._space, model)
+        return models
+
+    def _settled(self, name: str) -> Model:
+        """A model in which no command has left anything half-way."""
+        model = self.model(name)
+        settle(self._space, model)
+        return model
 
     def _source(self, model: Model) -> RemoteSource:
         """Where the large files of a model come from."""

@@ -26,7 +26,7 @@ from hyprstream_core.repo.index import IndexEntry
 from hyprstream_core.repo.journal import Journal, TreeChange
 from hyprstream_core.repo.records import Worktree
 from hyprstream_core.repo.ref_update import RefSwap, require_no_clash
-from hyprstream_core.repo.resolve import HEADS
+from hyprstream_core.repo.reference_store import HEADS
 from hyprstream_core.repo.status import changes
 from hyprstream_core.repo.tree import EXECUTABLE, SUBMODULE, PlannedFile
 from hyprstream_core.repo.workspace import Workspace
@@ -109,7 +109,7 @@ def _tree_change(found: Worktree, difference: Difference) -> TreeChange:
     return TreeChange(
         folder=str(found.path.relative_to(found.model.path)),
         branch=HEADS + found.branch,
-        index=str(worktrees.admin_folder(found).relative_to(found.model.git_dir) / "index"),
+        index=str(worktrees.admin_folder(found.model, found.branch).relative_to(found.model.git_dir) / "index"),
         delete=difference.delete(),
         drop=difference.drop(),
         folders=difference.folders(),
@@ -129,7 +129,7 @@ def _require_unchanged(space: Workspace, found: Worktree, difference: Difference
     Returns:
         git's index of it.
     """
-    admin = worktrees.admin_folder(found)
+    admin = worktrees.admin_folder(found.model, found.branch)
     if read_refs(found.model.git_dir).get(HEADS + found.branch) != found.oid or not admin.is_dir():
         raise Conflict(f"{found.id} was changed by somebody else meanwhile", code="repo.ref_moved", remedy="try again")
     _require_idle(found, admin)
@@ -181,7 +181,8 @@ def _changed(space: Workspace, found: Worktree, known: Mapping[str, IndexEntry],
                 odd.add(path)
     if odd:  # a pipe in a file's place must not be opened to see whether it has changed
         return sorted(odd)
-    tracked = {path for path in changes(space, found, known) if path in known or path in before}
+    paths = {change.path for change in changes(space, found, known)}
+    tracked = {path for path in paths if path in known or path in before}
     return sorted(tracked | {p for p, e in known.items() if p in before and before[p] != (e.mode, e.oid)})
 
 

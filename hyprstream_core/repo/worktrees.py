@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -18,17 +19,21 @@ import msgspec
 from hyprstream_core.errors import Conflict, ModelNotFound
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import index
+from hyprstream_core.repo.changing import changing
 from hyprstream_core.repo.checkout import check_out
 from hyprstream_core.repo.content import Source
-from hyprstream_core.repo.durable import make_folders, move, replace, sync_tree, write_new
-from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
+from hyprstream_core.repo.durable import move, replace, sync_tree, write_new
+from hyprstream_core.repo.git_config import Tracking, read_tracking, write_tracking
+from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git, read_refs
 from hyprstream_core.repo.layout import git_dir, worktree
-from hyprstream_core.repo.records import Model, Worktree
-from hyprstream_core.repo.resolve import HEADS, REMOTES, TAGS
+from hyprstream_core.repo.records import Model, Resolved, Worktree
+from hyprstream_core.repo.reference_store import HEADS, REMOTES, TAGS, References, exists, require_no_clash
+from hyprstream_core.repo.resolve import close_names, unknown
 from hyprstream_core.repo.workspace import Workspace
 
 _SIDECAR = "hyprstream.json"
 _SIDECAR_BYTES = 65536
+_POINTER_BYTES = 8192
 
 
 class Sidecar(msgspec.Struct, frozen=True):
@@ -38,6 +43,11 @@ class Sidecar(msgspec.Struct, frozen=True):
     driver: str
     base: str
     created_at: float
+
+
+def admin_folder(model: Model, branch: str) -> Path:
+    """git's own folder of the worktree of ``branch``."""
+    return model.git_dir / "worktrees" / admin_id(branch)
 
 
 def admin_id(branch: str) -> str:
@@ -84,7 +94,7 @@ def build(
 def list_worktrees(model: Model) -> list[Worktree]:
     """The model's worktrees, ordered by branch."""
     found, refs = [], read_refs(model.git_dir)
-    for admin in (model.git_dir / "worktrees").glob("*"):
+    for admin in _admins(model):
         sidecar = _sidecar(admin)
         if sidecar is None:
             continue  # made by somebody else's git
@@ -125,47 +135,81 @@ def _why_none(model: Model, branch: str) -> str:
         return "that branch is not checked out"
     if TAGS + branch in refs:
         return f"{branch} is a tag; only branches have worktrees"
-    return "there is no such branch"
+    known = [name.removeprefix(HEADS) for name in refs if name.startswith(HEADS)]
+    close = close_names(branch, known)
+    return "there is no such branch" + (f"; did you mean: {', '.join(close)}?" if close else "")
 
 
-def add(space: Workspace, model: Model, branch: str, source: Source, progress: Progress) -> Worktree:
+@dataclass(frozen=True)
+class _Plan:
+    """What a new worktree's branch is: at which commit; whether it is made, and what it then tracks."""
+
+    commit: str
+    is_new: bool
+    tracking: Tracking | None
+
+
+def add(
+    space: Workspace,
+    model: Model,
+    branch: str,
+    start: Resolved | None,
+    source: Source,
+    progress: Progress,
+) -> Worktree:
     """Check out ``branch``; see :meth:`hyprstream_core.repo.store.Store.add_worktree`."""
     with space.stage() as stage, space.content_in_use(), open_git(model.git_dir) as git:
-        commit = _commit_of(model, branch)
-        files, admin = build(space, git, model.path, branch, commit, source=source, stage=stage, progress=progress)
-        with space.model_lock(model.name):
-            if any(w.branch == branch for w in list_worktrees(model)):
+        plan = _plan(model, branch, start)
+        files, admin = build(space, git, model.path, branch, plan.commit, source=source, stage=stage, progress=progress)
+        with changing(space, model, stage) as refs:
+            if branch in (there := checked_out(model)):
                 raise Conflict(
                     f"branch {branch!r} of model {model.name!r} is already checked out",
-                    remedy=f"its files are in {worktree(model.path, branch)}",
+                    remedy=f"its files are in {there[branch]}",
                     param="branch",
                 )
-            if _commit_of(model, branch) != commit:
+            if _plan(model, branch, start) != plan:
                 raise Conflict(f"branch {branch!r} moved while it was checked out", remedy="try again")
+            if plan.is_new:
+                require_no_clash(HEADS + branch, refs.read())
             _clear(worktree(model.path, branch), stage)
-            _ensure_branch(model, branch, commit, stage)
+            if plan.is_new:
+                make_branch(refs, branch, plan.commit, plan.tracking)
             move(files, worktree(model.path, branch))
-            move(admin, model.git_dir / "worktrees" / admin_id(branch))
+            move(admin, admin_folder(model, branch))
     return find(model, branch)
 
 
-def _commit_of(model: Model, branch: str) -> str:
+def make_branch(refs: References, branch: str, commit: str, tracking: Tracking | None) -> None:
+    """A new local branch. What it tracks is written first: of a branch that is not there it says nothing."""
+    name = HEADS + branch
+    if (oid := refs.read().get(name)) is not None:
+        raise exists(name, oid)
+    require_no_clash(name, refs.read())
+    if branch in read_tracking(refs.git_dir) or tracking is not None:
+        write_tracking(refs, branch, tracking)
+    refs.create(name, commit)
+
+
+def tracking_of(start: Resolved) -> Tracking | None:
+    """What a branch that starts there tracks: the remote's branch, when it is one (git's ``autoSetupMerge``)."""
+    if start.ref is None or not start.ref.startswith(REMOTES):
+        return None
+    return Tracking("origin", HEADS + start.ref.removeprefix(REMOTES))
+
+
+def _plan(model: Model, branch: str, start: Resolved | None) -> _Plan:
     refs = read_refs(model.git_dir)
-    commit = refs.get(HEADS + branch) or refs.get(REMOTES + branch)
-    if commit is None:
-        raise ModelNotFound(
-            f"model {model.name!r} has no branch {branch!r}",
-            remedy=f"hyprstream inspect {model.name} shows its branches",
-            param="branch",
-        )
-    return commit
-
-
-def _ensure_branch(model: Model, branch: str, commit: str, stage: Path) -> None:
-    if HEADS + branch not in read_refs(model.git_dir):
-        path = model.git_dir / (HEADS + branch)
-        make_folders(path.parent)
-        replace(path, f"{commit}\n".encode(), stage)
+    if start is not None:
+        if HEADS + branch in refs:
+            raise exists(HEADS + branch, refs[HEADS + branch])
+        return _Plan(start.commit, True, tracking_of(start))
+    if HEADS + branch in refs:
+        return _Plan(refs[HEADS + branch], False, None)
+    if REMOTES + branch in refs:
+        return _Plan(refs[REMOTES + branch], True, Tracking("origin", HEADS + branch))
+    names = [name for name in refs if name.startswith((HEADS, REMOTES))]
+    raise unknown(model, branch, names, "branch")
 
 
 def _clear(path: Path, stage: Path) -> None:
@@ -176,7 +220,7 @@ def _clear(path: Path, stage: Path) -> None:
 
 def remove(space: Workspace, found: Worktree, *, force: bool) -> None:
     """Delete a worktree's files; see :meth:`hyprstream_core.repo.store.Store.remove_worktree`."""
-    with space.stage() as stage, space.model_lock(found.model.name):
+    with space.stage() as stage, changing(space, found.model, stage):
         if all(other.branch == found.branch for other in list_worktrees(found.model)):
             raise Conflict(
                 f"{found.branch!r} is the only worktree of model {found.model.name!r}",
@@ -186,21 +230,79 @@ def remove(space: Workspace, found: Worktree, *, force: bool) -> None:
             )
         if not force:
             require_clean(space, found)
-        move(admin_folder(found), stage / "admin")
+        move(admin_folder(found.model, found.branch), stage / "admin")
         move(found.path, stage / "worktree")
-        _prune(found.path.parent, found.model.path / "worktrees")
+        prune(found.path.parent, found.model.path / "worktrees")
 
 
-def admin_folder(found: Worktree) -> Path:
-    """git's own files of a worktree: HEAD, index."""
-    return found.model.git_dir / "worktrees" / admin_id(found.branch)
-
-
-def _prune(folder: Path, top: Path) -> None:
-    """Remove the empty folders that a nested branch leaves."""
-    while folder != top and not any(folder.iterdir()):
+def prune(folder: Path, top: Path) -> None:
+    """Remove the empty folders that a nested branch leaves below ``top``."""
+    while folder != top and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
+
+
+def pointer_to(path: Path) -> Path | None:
+    """The admin folder that the worktree at ``path`` names; None when there is none."""
+    try:
+        with (path / ".git").open("rb") as file:
+            text = file.read(_POINTER_BYTES).decode("utf-8", "surrogateescape")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    return Path(text.removeprefix("gitdir:").strip()) if text.startswith("gitdir:") else None
+
+
+def retarget(model: Model, old: str, new: str, scratch: Path) -> None:
+    """Make the admin folder of the worktree of ``old`` that of ``new``, whose files have moved already."""
+    admin = admin_folder(model, old)
+    sidecar = _sidecar(admin)
+    if sidecar is None:
+        return
+    replace(admin / "gitdir", f"{worktree(model.path, new)}/.git\n".encode(), scratch)
+    replace(admin / _SIDECAR, msgspec.json.encode(msgspec.structs.replace(sidecar, branch=new)), scratch)
+    move(admin, admin_folder(model, new))
+
+
+def switch_heads(model: Model, old: str, new: str, scratch: Path) -> None:
+    """Let every worktree that is at the branch ``old``, also one that somebody else's git made, be at ``new``."""
+    for admin in _admins(model):
+        if head_of(admin) == HEADS + old:
+            replace(admin / "HEAD", f"ref: {HEADS}{new}\n".encode(), scratch)
+
+
+def checked_out(model: Model) -> dict[str, Path]:
+    """Branch → the worktree that is at it, those that somebody else's git made included."""
+    found = {}
+    for admin in _admins(model):
+        head = head_of(admin)
+        if head is not None and head.startswith(HEADS):
+            found[head.removeprefix(HEADS)] = _files_of(admin)
+    return found
+
+
+def _admins(model: Model) -> list[Path]:
+    return sorted((model.git_dir / "worktrees").glob("*"))
+
+
+def _files_of(admin: Path) -> Path:
+    """The folder that an admin folder is about."""
+    try:
+        with (admin / "gitdir").open("rb") as file:
+            return Path(file.read(_POINTER_BYTES).decode("utf-8", "surrogateescape").strip()).parent
+    except FileNotFoundError:
+        return admin
+
+
+def head_of(admin: Path) -> str | None:
+    """What a worktree's HEAD says: a full reference, or a commit when it is detached; None when it says neither."""
+    try:
+        with (admin / "HEAD").open("rb") as file:
+            text = file.read(_POINTER_BYTES).decode("utf-8", "surrogateescape").strip()
+    except FileNotFoundError:
+        return None
+    if text.startswith("ref:"):
+        return text.removeprefix("ref:").strip()
+    return text if is_oid(text) else None
 
 
 def require_clean(space: Workspace, found: Worktree) -> None:
@@ -211,15 +313,24 @@ def require_clean(space: Workspace, found: Worktree) -> None:
     """
     from hyprstream_core.repo.status import changes
 
-    if changed := changes(space, found, index_of(space, found)):
+    if changed := [c.path for c in changes(space, found, index_of(space, found), ignored=True)]:
+        names = ", ".join(changed[:5])
         raise Conflict(
-            f"{found.id} has uncommitted changes: {', '.join(changed[:5])}{' …' if len(changed) > 5 else ''}",
+            f"{found.id} has uncommitted changes: {names}{' …' if len(changed) > 5 else ''}",
             code="repo.dirty",
             remedy="commit them, or pass --force to lose them",
             changes=changed[:100],
         )
 
 
+def index_time(found: Worktree) -> int:
+    """When the index was written, in nanoseconds; 0 when there is none."""
+    try:
+        return (admin_folder(found.model, found.branch) / "index").stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def index_of(space: Workspace, found: Worktree) -> dict[str, index.IndexEntry]:
     """git's index of a worktree."""
-    return index.load(admin_folder(found) / "index", space.limits.json_file_bytes)
+    return index.load(admin_folder(found.model, found.branch) / "index", space.limits.json_file_bytes)

@@ -24,4 +24,9 @@ def hyprstream_git_transports() -> Iterable[GitTransport]:
 @hookimpl
 def hyprstream_commands() -> Iterable[Command]:
     """``hyprstream demo``."""
-    yield Command("demo", help="A guided tour: clone, ask and serve the demo model.", load="hyprstream_demo.demo:demo")
+    yield Command(
+        "demo",
+        help="A guided tour: clone, ask and serve the demo model.",
+        load="hyprstream_demo.demo:demo",
+        group="Ask and serve",
+    )

@@ -160,3 +160,12 @@ def cloned(hyprstream, repository):
 def here(cloned, tmp_path):
     """As ``cloned``, but in this process."""
     return CommandLineHere(tmp_path)
+
+
+@pytest.fixture
+def tiny_here(tmp_path, repository):
+    """As ``here``, the clone too."""
+    command_line = CommandLineHere(tmp_path)
+    run = command_line("clone", Path(repository).as_uri(), "--name", "tiny")
+    assert run.returncode == 0, run.stderr
+    return command_line
