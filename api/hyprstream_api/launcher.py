@@ -27,6 +27,7 @@ import msgspec
 
 from hyprstream_api import listener
 from hyprstream_api.gunicorn_process import Setup
+from hyprstream_api.hosts import names_of
 from hyprstream_api.probe import listed_models, open_answers, wait_until_ready
 from hyprstream_api.processes import PROCESSES, program
 from hyprstream_api.worker import DRAIN_SECONDS, LEAVE_SECONDS
@@ -75,6 +76,7 @@ class _Supervisor:
         self._bound, self._fd = bound, bound.fileno()
         self._address = bound.getsockname()[:2]
         self._url = listener.url_of(bound)
+        self._hosts = names_of(launch.settings.server)
         self._services: dict[str, Spawned] = {}
         self._signals: asyncio.Queue[int] = asyncio.Queue()
 
@@ -160,6 +162,7 @@ class _Supervisor:
             workers=settings.server.workers,
             registry=self._endpoint("registry"),
             inference=self._endpoint("inference"),
+            hosts=self._hosts,
             limits=settings.limits,
             log=settings.log,
             plugins=settings.plugins,

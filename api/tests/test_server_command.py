@@ -62,9 +62,10 @@ class Server:
             assert self.process.poll() is None, self.log
             time.sleep(0.02)
 
-    def get(self, path: str) -> tuple[int, dict]:
+    def get(self, path: str, host: str = "localhost") -> tuple[int, dict]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host})
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=10) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
@@ -166,9 +167,9 @@ def talkative(tmp_path_factory):
 def answering(server: Server):
     """A stream of the server's that does not end soon."""
     body = json.dumps({"model": "talker", "prompt": "x", "stream": True, "max_tokens": 50_000, "ignore_eos": True})
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-        connection.sendall(f"{head}\r\n\r\n{body}".encode())
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         received = b""
         while b"data: {" not in received:
             received += (part := connection.recv(65536))
@@ -241,6 +242,11 @@ def test_a_taken_port_is_named_with_what_to_do(tmp_path):
     assert "Traceback" not in result.stderr
 
 
+def test_requests_are_answered_by_the_configured_names(tmp_path):
+    with running(tmp_path, env={"HYPRSTREAM_SERVER_ALLOWED_HOSTS": "a.example,b.example"}) as server:
+        assert [server.get("/livez", host)[0] for host in ("b.example", "localhost", "c.example")] == [200, 200, 421]
+
+
 def test_a_second_server_in_one_runtime_directory_is_refused(tmp_path):
     with running(tmp_path) as server:
         result = run(tmp_path, "--port", str(free_port()))
@@ -263,6 +269,7 @@ def test_a_public_address_is_refused_while_there_is_no_authentication(tmp_path, 
         (["--dtype", "int3"], {}, "engine.dtype from flag --dtype", 2),
         ([], {"HYPRSTREAM_SERVER_WORKERS": "many"}, "server.workers from env HYPRSTREAM_SERVER_WORKERS", 1),
         (["--host", "no such host"], {}, "server.host", 1),
+        ([], {"HYPRSTREAM_SERVER_ALLOWED_HOSTS": "*"}, "server.allowed_hosts: got '*'", 1),
         (["--device", "abacus"], {}, "abacus", 1),
     ],
 )
