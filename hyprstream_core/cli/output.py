@@ -16,14 +16,7 @@ from typing import Any, TextIO
 import click
 
 from hyprstream_core.errors import HyprstreamError
-
-_KEEP = {ord("\n"), ord("\t")}
-_CONTROLS = {c: f"\\x{c:02x}" for c in [*range(32), *range(127, 160)] if c not in _KEEP}
-
-
-def printable(text: str) -> str:
-    """``text`` with control characters, except newline and tab, written as escapes."""
-    return text.translate(_CONTROLS)
+from hyprstream_core.units import printable as printable  # part of how results are written
 
 
 def has_colour(stream: TextIO, env: Mapping[str, str]) -> bool:
