@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
@@ -17,6 +18,9 @@ import click
 
 from hyprstream_core.errors import HyprstreamError
 from hyprstream_core.units import printable as printable  # part of how results are written
+
+_RAW = re.compile("[\x7f-\x9f\ud800-\udfff]")
+"""DEL, the C1 controls and lone surrogates, which occur in JSON inside of strings alone."""
 
 
 def has_colour(stream: TextIO, env: Mapping[str, str]) -> bool:
@@ -47,12 +51,19 @@ def not_written(what: str, error: OSError) -> HyprstreamError:
 
 def emit_json(data: Any, what: str = "the output") -> None:
     """Write ``data`` as one JSON document to stdout; ``what`` it is, for when that fails."""
-    write(f"{json.dumps(data, indent=2, ensure_ascii=False, default=str)}\n", what)
+    write(f"{_json(data, indent=2)}\n", what)
+
+
+def _json(data: Any, indent: int | None = None) -> str:
+    """``data`` as JSON in UTF-8. What ``json`` leaves as it is and a terminal would obey is escaped; so is what
+    UTF-8 cannot hold."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False, default=str)
+    return _RAW.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write aligned columns to stdout; the last column is not padded."""
-    cells = [[printable(str(cell)).replace("\n", " ") for cell in row] for row in [headings, *rows]]
+    cells = [[_on_its_line(cell) for cell in row] for row in [headings, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
     for row in cells:
         padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True)]
@@ -64,13 +75,18 @@ def emit_fields(fields: Mapping[str, object]) -> None:
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         if value not in ("", None):
-            write(f"{name.ljust(width)}  {printable(str(value))}\n")
+            write(f"{name.ljust(width)}  {_on_its_line(value)}\n")
+
+
+def _on_its_line(value: object) -> str:
+    """``value`` for a line of ours, which nothing foreign may end."""
+    return printable(str(value)).replace("\n", " ")
 
 
 def emit_error(error: HyprstreamError, *, as_json: bool, env: Mapping[str, str]) -> None:
     """Write ``error`` to stderr: message and remedy, or one JSON object on one line."""
     if as_json:
-        text = json.dumps({"error": error.to_record()}, ensure_ascii=False, default=str)
+        text = _json({"error": error.to_record()})
     else:
         prefix = click.style("error:", fg="red", bold=True) if has_colour(sys.stderr, env) else "error:"
         text = f"{prefix} {printable(error.message)}" + (f"\n  {printable(error.remedy)}" if error.remedy else "")
