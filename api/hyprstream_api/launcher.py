@@ -139,6 +139,8 @@ class _Supervisor:
                 await self._spawn(name)
             except HyprstreamError as error:
                 log.error("service cannot be started", service=name, error=str(error))
+            except Exception:  # no memory or no process to spare now, or a defect: nobody else would try again
+                log.exception("service cannot be started", service=name)
 
     async def _spawn_gunicorn(self) -> Process:
         """The gunicorn process, importing; it serves when it is given its set-up.
