@@ -178,7 +178,7 @@ def hyprstream_commands() -> Iterable[Command]:
 
 @hookspec
 def hyprstream_settings() -> Iterable[Settings]:
-    """A plugin's own configuration section.
+    """A plugin's own configuration section, under the plugin's own name.
 
     Example::
 
@@ -192,7 +192,7 @@ def hyprstream_settings() -> Iterable[Settings]:
             yield Settings("demo", DemoSettings)
 
     Called in: configuration, after the plugins are loaded.
-    Combine: by name; a duplicate name is an error.
+    Combine: one section per plugin, by its entry point's name; another name is an error.
     """
     raise AssertionError("specification only")
 
