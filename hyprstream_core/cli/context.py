@@ -28,6 +28,7 @@ class Context:
         self.env = env
         self.flags: dict[str, tuple[str, Any]] = {}
         self.config_file: Path | None = None
+        self.global_arguments: tuple[str, ...] = ()
         self.provider: PluginState | None = None
         """The plugin whose verb is run, as soon as that is known."""
 
