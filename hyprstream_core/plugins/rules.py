@@ -16,7 +16,7 @@ from hyprstream_core.interfaces.command import Command
 from hyprstream_core.interfaces.device import DeviceBackend
 from hyprstream_core.interfaces.model import Architecture
 from hyprstream_core.interfaces.response import ResponseFormat
-from hyprstream_core.interfaces.service import Service
+from hyprstream_core.interfaces.service import SERVICE_NAME, Service
 from hyprstream_core.interfaces.settings import Settings
 from hyprstream_core.interfaces.storage import StorageFilter, WorktreeDriver
 from hyprstream_core.interfaces.transport import GitTransport, RpcTransport
@@ -88,6 +88,8 @@ def _problems(plugin: str, record: Any) -> Iterator[str]:
             yield f"{field.name} must be 'module:attribute', so that it is imported when it is needed"
         if str(field.type).startswith("tuple[str") and not _texts(value):
             yield f"{field.name} must be a tuple of strings"
+    if isinstance(record, Service) and not SERVICE_NAME.fullmatch(record.name):
+        yield f"the name of a service must match {SERVICE_NAME.pattern}: it is that of its socket"
     if isinstance(record, Settings):
         yield from _settings_problems(plugin, record)
 

@@ -176,6 +176,17 @@ BROKEN = {
         "failed",
         "frozen and forbid unknown fields",
     ),
+    "no-socket": (
+        broken(
+            """
+            from hyprstream_core.interfaces.service import Service
+            @hookimpl
+            def hyprstream_services(): yield Service("my.service", load="m:A")
+            """
+        ),
+        "failed",
+        "the name of a service must match",
+    ),
     "named-otherwise": (
         broken(
             """
