@@ -5,7 +5,7 @@
     404 invalid_request_error   no such model or address        405  no such method there
     409, 413, 415               conflict, body too large, body of another media type
     421 invalid_request_error   addressed to a host that is not this one
-    503 server_error            the engine is not there, is loading or is full; with Retry-After
+    503 server_error            the engine is not there or is full (of /readyz alone: is loading); with Retry-After
     500 server_error            everything else
 
 Errors are written for whoever runs the server: they may name paths, and remedies that only they can use. So what a
