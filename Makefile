@@ -13,7 +13,8 @@ TORCH_INDEX ?=
 PYTEST_ARGS ?=
 DISTRIBUTIONS := -e '.[test]' -e plugins/qwen -e plugins/demo -e api
 PROJECTS := pyproject.toml plugins/qwen/pyproject.toml plugins/demo/pyproject.toml api/pyproject.toml
-STAMP := $(VENV)/.installed$(if $(TORCH_INDEX),-$(subst /,_,$(patsubst https://%,%,$(TORCH_INDEX))))
+# One stamp for each index, by its checksum: a URL holds what make would not take in a file's name.
+STAMP := $(VENV)/.installed$(if $(TORCH_INDEX),-$(shell printf %s '$(TORCH_INDEX)' | cksum | cut -d ' ' -f 1))
 TEST_TOOLS := git git-lfs openssl ssh:openssh-client sshd:openssh-server
 GIFTLESS := .venv-giftless
 GIFTLESS_STAMP := $(GIFTLESS)/.installed

@@ -16,7 +16,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import click
 import msgspec
@@ -24,7 +24,7 @@ import msgspec
 from hyprstream_core import config, hookspecs
 from hyprstream_core.cli.context import Context
 from hyprstream_core.cli.main import cli
-from hyprstream_core.configuration import keys_of, section_env
+from hyprstream_core.configuration import expected, keys_of, section_env
 from hyprstream_core.plugins import Plugins, installed
 from hyprstream_core.plugins.rules import RECORDS
 
@@ -143,7 +143,7 @@ def _section(title: str, struct: type[msgspec.Struct], prefix: str, env_prefix: 
     own = {field.name for field in msgspec.structs.fields(struct)}
     yield f"## {title.rstrip('.')}\n\n| key | environment | default | allowed | meaning |\n|---|---|---|---|---|"
     for key in (k for k in keys_of(struct, prefix, env_prefix) if k.name.removeprefix(prefix) in own):
-        cells = (_default(key.default), _allowed(key.type), _markdown(texts[key.name.removeprefix(prefix)]))
+        cells = (_default(key.default), expected(key.type), _markdown(texts[key.name.removeprefix(prefix)]))
         yield f"| `{key.name}` | `{key.env}` | {' | '.join(cells)} |"
     yield ""
 
@@ -167,28 +167,6 @@ def _default(value: Any) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return "none" if value in ((), "", {}) else f"`{value}`"
-
-
-def _allowed(hint: Any) -> str:
-    if get_origin(hint) is Annotated:
-        base, *metas = get_args(hint)
-        bounds = [m for m in metas if isinstance(m, msgspec.Meta)]
-        if said := next((m.extra["says"] for m in bounds if m.extra and m.extra.get("says")), ""):
-            return str(said)
-        parts = [_allowed(base), *(_bounds(m) for m in bounds)]
-        return " ".join(p for p in parts if p)
-    if get_origin(hint) is Literal:
-        return ", ".join(f"`{choice}`" for choice in get_args(hint))
-    names = {"str": "text", "int": "integer", "float": "number", "bool": "`true` or `false`", "Path": "path"}
-    name = getattr(hint, "__name__", str(hint))
-    if "dict[" in str(hint):
-        return "table of text by name"
-    return "list of text" if "tuple" in str(hint) else names.get(name, name)
-
-
-def _bounds(meta: msgspec.Meta) -> str:
-    signs = (("≥", meta.ge), (">", meta.gt), ("≤", meta.le), ("<", meta.lt))
-    return " and ".join(f"{sign} {bound}" for sign, bound in signs if bound is not None)
 
 
 # ── command line ───────────────────────────────────────────────────────────────────────────────────

@@ -29,6 +29,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Address that the HTTP API listens on."""
     port: Annotated[int, Meta(ge=1, le=65535)] = 50051
     """TCP port of the HTTP API."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that requests may be addressed to (their Host header) beside loopback addresses, localhost and
+    server.host: those under which a reverse proxy passes them on."""
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     """Number of API worker processes. They tokenise and stream; the engine is a process of its own."""
 

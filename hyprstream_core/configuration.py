@@ -132,7 +132,8 @@ def resolve(
     found |= _from_file(sources, keys, strict=strict, absent=absent)
     found |= _from_env(sources, keys, strict=strict, absent=absent)
     found |= _from_flags(sources, keys, strict=strict, absent=absent)
-    values = {name: _convert(keys[name], origin, value) for name, (origin, value) in found.items()}
+    home = sources.env.get("HOME") or ""
+    values = {name: _convert(keys[name], origin, value, home) for name, (origin, value) in found.items()}
     return Configuration(
         settings=_build(Settings, "", values),
         sections={n: _build(s, f"plugins.{n}.", values) for n, s in (sections or {}).items()},
@@ -218,10 +219,10 @@ def _switch(value: str) -> str:
     return {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower(), value)
 
 
-def _convert(key: Key, origin: str, value: Any) -> Any:
+def _convert(key: Key, origin: str, value: Any, home: str) -> Any:
     """``value`` as ``key``'s type. Text from the environment is read as numbers and booleans."""
     if Path in (key.type, *get_args(key.type)):
-        return _path(key, origin, value)
+        return _path(key, origin, value, home)
     try:
         return msgspec.convert(value, key.type, strict=not origin.startswith("env "), str_keys=True)
     except (msgspec.ValidationError, RecursionError):
@@ -229,13 +230,17 @@ def _convert(key: Key, origin: str, value: Any) -> Any:
         raise bad_value(key.name, origin, got, expected(key.type)) from None
 
 
-def _path(key: Key, origin: str, value: Any) -> Path:
+def _path(key: Key, origin: str, value: Any, home: str) -> Path:
+    """A path, ``~`` in front of it being ``home``."""
     if not isinstance(value, str | Path) or not str(value):
         raise bad_value(key.name, origin, _show(value), "a path")
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:  # "~name" of a user who does not exist
-        raise bad_value(key.name, origin, _show(str(value)), "a path; no such user has a home folder") from None
+    first, _, rest = str(value).partition("/")
+    if not first.startswith("~"):
+        return Path(value)
+    if first != "~" or not home:
+        wanted = "a path; ~ alone stands for a home folder, that of $HOME" + ("" if home else ", which is not set")
+        raise bad_value(key.name, origin, _show(str(value)), wanted)
+    return Path(home, rest.lstrip("/"))
 
 
 def bad_value(key: str, origin: str, got: str, expected: str) -> ConfigError:

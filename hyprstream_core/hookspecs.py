@@ -114,7 +114,10 @@ def hyprstream_git_transports() -> Iterable[GitTransport]:
 
 @hookspec
 def hyprstream_rpc_transports() -> Iterable[RpcTransport]:
-    """Endpoint schemes over which services talk.
+    """Endpoint schemes that services can be bound to. Clients need none: ZeroMQ connects by itself.
+
+    Whoever runs a :class:`~hyprstream_core.rpc.server.Server` can bind it to any of these schemes. ``ipc`` and
+    ``inproc`` are built in, and ``ipc`` is what ``hyprstream server`` binds its services to.
 
     Example::
 
@@ -122,7 +125,7 @@ def hyprstream_rpc_transports() -> Iterable[RpcTransport]:
         def hyprstream_rpc_transports():
             yield RpcTransport("ipc", schemes=("ipc",), load="hyprstream_core.builtin.rpc:Ipc")
 
-    Called in: RPC servers and clients, when they bind or connect.
+    Called in: processes that host services, when these bind their endpoints.
     Combine: by endpoint scheme; two transports for one scheme are an error.
     """
     raise AssertionError("specification only")
@@ -130,7 +133,12 @@ def hyprstream_rpc_transports() -> Iterable[RpcTransport]:
 
 @hookspec
 def hyprstream_services() -> Iterable[Service]:
-    """Services that can run as a task, a thread or a process.
+    """Services that are called over RPC: classes as ``hyprstream_core/hosting.py`` describes them.
+
+    ``hyprstream server`` runs each service of a plugin in a process of its own, named like the service, beside those
+    of core. It is made from all settings, starts once core's services are ready, makes nobody wait, and is started
+    again whenever it ends or could not be started; the log says so. What calls it finds it at
+    ``endpoint(name, "ipc", settings.runtime_dir)``. ``/readyz`` is about core's services alone.
 
     Example::
 
@@ -138,7 +146,7 @@ def hyprstream_services() -> Iterable[Service]:
         def hyprstream_services():
             yield Service("registry", load="hyprstream_core.services.registry:RegistryService")
 
-    Called in: the supervisor, at start-up.
+    Called in: the supervisor of ``hyprstream server``, at start-up; ``hyprstream infer`` when no server runs.
     Combine: by name; a duplicate name is an error.
     """
     raise AssertionError("specification only")
@@ -178,7 +186,7 @@ def hyprstream_commands() -> Iterable[Command]:
 
 @hookspec
 def hyprstream_settings() -> Iterable[Settings]:
-    """A plugin's own configuration section.
+    """A plugin's own configuration section, under the plugin's own name.
 
     Example::
 
@@ -192,14 +200,18 @@ def hyprstream_settings() -> Iterable[Settings]:
             yield Settings("demo", DemoSettings)
 
     Called in: configuration, after the plugins are loaded.
-    Combine: by name; a duplicate name is an error.
+    Combine: one section per plugin, by its entry point's name; another name is an error.
     """
     raise AssertionError("specification only")
 
 
 @hookspec
 def hyprstream_observe(event: Event) -> None:
-    """Something happened: a model was cloned or loaded, a request finished. Must return quickly.
+    """Something happened in this process. Must return quickly.
+
+    ``model.cloned`` (fields ``model uuid url branch commit``) by the verb ``clone``; ``model.loaded`` (``model commit
+    seconds``) and ``request.finished`` (``request_id model commit prompt_tokens generated_tokens seconds finished``)
+    by the inference service, which is in the engine process or, without a server, in that of ``hyprstream infer``.
 
     Example::
 
@@ -208,7 +220,7 @@ def hyprstream_observe(event: Event) -> None:
             if event.name == "model.loaded":
                 print(event.fields["model"])
 
-    Called in: every process, after the fact.
+    Called in: the process where it happens, after the fact.
     Combine: all are called; an exception is logged, never raised.
     """
     raise AssertionError("specification only")

@@ -6,12 +6,18 @@ module. ``bind`` puts a request id on every line that is logged in its context.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TextIO
+
+from hyprstream_core.units import on_one_line, printable
+
+TRACEBACK = "exception"
+"""The key under which structlog puts a traceback, the one value of several lines."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,20 @@ def bound(name: str) -> Any:
     return structlog.contextvars.get_contextvars().get(name)
 
 
+def _escaped(_: Any, __: str, record: Any) -> Any:
+    """Foreign text (an address, a header, a file's words) as text that no terminal takes for a command, on its line;
+    what is no text is written as its ``repr``, which escapes by itself."""
+    for key, value in record.items():
+        if isinstance(value, str):
+            record[key] = printable(value) if key == TRACEBACK else on_one_line(value)
+    return record
+
+
+def _as_json(record: Any, **options: Any) -> str:
+    """One line; DEL is the only control character that ``json`` leaves as it is."""
+    return json.dumps(record, **options).replace("\x7f", "\\u007f")
+
+
 def setup_logging(level: str, format: Literal["auto", "json", "text"], stream: TextIO | None = None) -> None:
     """Configure structlog for this process: to ``stream`` (default stderr), from ``level`` up.
 
@@ -112,10 +132,12 @@ def setup_logging(level: str, format: Literal["auto", "json", "text"], stream: T
         record.setdefault("request_id", None)
         return record
 
+    # SECURITY: tracebacks are plain. structlog's choice for terminals shows local variables: prompts and tokens.
+    plain = structlog.dev.plain_traceback
     render: list[structlog.types.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.JSONRenderer(_as_json)]
         if is_json(format, stream)
-        else [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        else [_escaped, structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)]
     )
     structlog.configure(
         processors=[
@@ -123,6 +145,7 @@ def setup_logging(level: str, format: Literal["auto", "json", "text"], stream: T
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             with_request_id,
+            structlog.processors.format_exc_info,
             *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),

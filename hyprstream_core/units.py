@@ -1,8 +1,22 @@
-"""Sizes and ages as people read them: the same in the command line's tables and the API's ``owned_by``."""
+"""Sizes, ages and foreign text as people read them: the same in the command line, the log and the API."""
 
 from __future__ import annotations
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+_KEEP = {ord("\n"), ord("\t")}
+_CONTROLS = {c: f"\\x{c:02x}" for c in [*range(32), *range(127, 160)] if c not in _KEEP}
+_CONTROLS |= {c: f"\\u{c:04x}" for c in range(0xD800, 0xE000)}
+_LINES = {ord("\n"): "\\n", ord("\t"): "\\t"}
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters, except newline and tab, and lone surrogates written as escapes."""
+    return text.translate(_CONTROLS)
+
+
+def on_one_line(text: str) -> str:
+    """``text`` as :func:`printable` has it, newline and tab escaped as well."""
+    return printable(text).translate(_LINES)
 
 
 def size(num_bytes: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from hyprstream_api import errors
 from hyprstream_api.completions import ANSWER_ID, ChatResource, CompletionResource
 from hyprstream_api.draining import Lifetime
 from hyprstream_api.health import LiveResource, ReadyResource, VersionResource
+from hyprstream_api.hosts import Hosts
 from hyprstream_api.models import ModelResource, ModelsResource
 from hyprstream_api.services import Connect, Connection
 from hyprstream_api.sse import PING_SECONDS
@@ -35,11 +36,14 @@ Send = Callable[[Message], Awaitable[None]]
 log = logger(__name__)
 
 
-def create_app(connect: Connect, limits: Limits, ping_seconds: float = PING_SECONDS) -> Application:
-    """The application. ``connect`` is entered when a worker starts, in its event loop, after the fork."""
+def create_app(
+    connect: Connect, limits: Limits, hosts: Collection[str] = (), ping_seconds: float = PING_SECONDS
+) -> Application:
+    """The application. ``connect`` is entered when a worker starts, in its event loop, after the fork; ``hosts`` are
+    the names beside loopback's own that requests may be addressed to."""
     connection, lifetime = Connection(), Lifetime()
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App()
-    app.add_middleware(Worker(connect, connection, lifetime))
+    app.add_middleware([Worker(connect, connection, lifetime), Hosts(hosts)])
     for cls in (Exception, falcon.HTTPError):  # Falcon has a handler of its own for the latter
         app.add_error_handler(cls, _answer_error)
     models, model = ModelsResource(connection), ModelResource(connection)

@@ -1,9 +1,11 @@
 """How errors look on the wire: ``{"error": {"message", "type", "param", "code"}}``, always all four keys.
 
     400 invalid_request_error   the request: JSON, fields, values, references, templates, context length
+    403 permission_error        a page of another site asks
     404 invalid_request_error   no such model or address        405  no such method there
     409, 413, 415               conflict, body too large, body of another media type
-    503 server_error            the engine is not there, is loading or is full; with Retry-After
+    421 invalid_request_error   addressed to a host that is not this one
+    503 server_error            the engine is not there or is full (of /readyz alone: is loading); with Retry-After
     500 server_error            everything else
 
 Errors are written for whoever runs the server: they may name paths, and remedies that only they can use. So what a
@@ -76,11 +78,23 @@ class BadMediaType(core.HyprstreamError):
     code = "unsupported_media_type"
 
 
+class UnknownHost(core.HyprstreamError):
+    """The request is addressed to a host that is not this server."""
+
+    code = "unknown_host"
+
+
+class ForeignOrigin(core.HyprstreamError):
+    """A page of another site sent the request."""
+
+    code = "foreign_origin"
+
+
 class Notice(core.Unavailable):
     """This worker cannot serve now, in words that are meant for clients."""
 
 
-_INVALID, _SERVER = "invalid_request_error", "server_error"
+_INVALID, _SERVER, _DENIED = "invalid_request_error", "server_error", "permission_error"
 RETRY_AFTER_SECONDS = 2
 _SERVICES = {"inference": ("the inference service", "engine"), "registry": ("the model registry", "registry")}
 """Service → what clients know it as, and the first part of the code that says it is not there."""
@@ -151,6 +165,8 @@ class _Rule:
 
 _RULES = (
     _Rule(UnknownUrl, 404, _INVALID, _whole),
+    _Rule(UnknownHost, 421, _INVALID, _whole, logged=True),
+    _Rule(ForeignOrigin, 403, _DENIED, _whole, logged=True),
     _Rule(BodyTooLarge, 413, _INVALID, _whole),
     _Rule(BadMediaType, 415, _INVALID, _whole),
     _Rule(Notice, 503, _SERVER, _whole),

@@ -40,6 +40,7 @@ class Setup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workers: int
     registry: str
     inference: str
+    hosts: tuple[str, ...] = ()
     limits: Limits
     log: LogSettings
     plugins: PluginSettings
@@ -74,7 +75,7 @@ class Host(BaseApplication):  # type: ignore[misc] # the base class is untyped
 
     def load(self) -> Application:
         """The application of one worker."""
-        return create_app(self._connect, self._setup.limits)
+        return create_app(self._connect, self._setup.limits, self._setup.hosts)
 
 
 def connect_to(setup: Setup, found: Plugins) -> Connect:

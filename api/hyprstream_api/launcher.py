@@ -3,11 +3,13 @@
     hyprstream server        this process: the supervisor
      ├─ control              registry
      ├─ engine               inference
+     ├─ service:NAME         a plugin's service; one process each
      └─ gunicorn ─ workers   HTTP
 
 The address is taken first (a taken port must not cost a model load), then control and engine are started and
-ready, then gunicorn listens. Going down is the reverse: gunicorn lets its answers finish while the engine still
-computes them. A service that dies is started again; without gunicorn there is nothing left to serve.
+ready, then gunicorn listens; nobody waits for the services of plugins. Going down is the reverse: gunicorn lets its
+answers finish while the engine still computes them. A service that dies is started again; without gunicorn there is
+nothing left to serve.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ import msgspec
 
 from hyprstream_api import listener
 from hyprstream_api.gunicorn_process import Setup
+from hyprstream_api.hosts import names_of
 from hyprstream_api.probe import listed_models, open_answers, wait_until_ready
-from hyprstream_api.processes import PROCESSES, program
+from hyprstream_api.processes import PROCESSES, plugin_processes, program
 from hyprstream_api.worker import DRAIN_SECONDS, LEAVE_SECONDS
 from hyprstream_core import __version__
 from hyprstream_core.config import Settings
@@ -75,6 +78,7 @@ class _Supervisor:
         self._bound, self._fd = bound, bound.fileno()
         self._address = bound.getsockname()[:2]
         self._url = listener.url_of(bound)
+        self._hosts = names_of(launch.settings.server)
         self._services: dict[str, Spawned] = {}
         self._signals: asyncio.Queue[int] = asyncio.Queue()
 
@@ -101,6 +105,7 @@ class _Supervisor:
         try:
             await self._spawn_services()
             keepers = [asyncio.create_task(self._keep(name)) for name in PROCESSES]
+            keepers += [asyncio.create_task(self._add(name)) for name in plugin_processes(self._launch.plugins)]
             await self._let_serve(gunicorn)
             await self._announce(ended)
             code = await asyncio.shield(ended)
@@ -122,21 +127,35 @@ class _Supervisor:
         wanted = program(name, self._launch.settings, self._launch.plugins)
         self._services[name] = await spawn(wanted, SPAWN_SECONDS)
 
+    async def _add(self, name: str) -> None:
+        """Start a plugin's service, and keep it."""
+        await self._try_to_spawn(name)
+        await self._keep(name)
+
+    async def _try_to_spawn(self, name: str) -> None:
+        try:
+            await self._spawn(name)
+        except HyprstreamError as error:
+            log.error("service cannot be started", service=name, error=str(error))
+        except Exception:  # no memory or no process to spare now, or a defect: nobody else would try again
+            log.exception("service cannot be started", service=name)
+        else:
+            log.info("service is running", service=name)
+
     async def _keep(self, name: str) -> None:
         """Start ``name`` again whenever it ends. Its clients see errors until then, and connect again by themselves."""
         pause, loop = FIRST_PAUSE, asyncio.get_running_loop()
         while True:
             began = loop.time()
-            status = await self._services[name].wait()
-            if loop.time() - began > LONGEST_PAUSE:
-                pause = FIRST_PAUSE
-            log.error("service ended by itself; starting it again", service=name, status=status, pause=pause)
+            if name in self._services:  # else it could not be started
+                status = await self._services[name].wait()
+                del self._services[name]
+                if loop.time() - began > LONGEST_PAUSE:
+                    pause = FIRST_PAUSE
+                log.error("service ended by itself; starting it again", service=name, status=status, pause=pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-            try:
-                await self._spawn(name)
-            except HyprstreamError as error:
-                log.error("service cannot be started", service=name, error=str(error))
+            await self._try_to_spawn(name)
 
     async def _spawn_gunicorn(self) -> Process:
         """The gunicorn process, importing; it serves when it is given its set-up.
@@ -160,6 +179,7 @@ class _Supervisor:
             workers=settings.server.workers,
             registry=self._endpoint("registry"),
             inference=self._endpoint("inference"),
+            hosts=self._hosts,
             limits=settings.limits,
             log=settings.log,
             plugins=settings.plugins,

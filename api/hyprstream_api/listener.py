@@ -38,10 +38,9 @@ def bind(host: str, port: int) -> socket.socket:
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ConfigError(
-            f"server.host: got {host!r}, which is no address: {error.strerror}", param="server.host"
-        ) from None
+    except (OSError, ValueError) as error:  # the latter of IDNA: an empty label, one of more than 63 characters
+        reason = error.strerror if isinstance(error, OSError) else "it cannot be a host name"
+        raise ConfigError(f"server.host: got {host!r}, which is no address: {reason}", param="server.host") from None
     family, _, _, _, address = found[0]
     return family, (str(address[0]), int(address[1]))
 

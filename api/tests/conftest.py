@@ -127,7 +127,7 @@ class Served:
         return openai.OpenAI(base_url=f"{self.url}{path}", api_key="none", max_retries=0, timeout=20, **options)
 
     def get(self, path: str) -> tuple[int, dict]:
-        head, body = self.exchange(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        head, body = self.exchange(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         return int(head.split()[1]), json.loads(body)
 
     def connect(self) -> socket.socket:
@@ -150,7 +150,10 @@ class Served:
         length = (
             f"Content-Length: {len(data)}\r\n" if "length" not in headers.lower() and "chunked" not in headers else ""
         )
-        return f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{kind}{length}{headers}\r\n".encode() + data
+        return (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}{length}{headers}\r\n".encode()
+            + data
+        )
 
 
 def unchunk(body: bytes) -> bytes:

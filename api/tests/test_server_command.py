@@ -1,5 +1,7 @@
 """``hyprstream server``: the whole process tree, with a real registry and engine, and no models."""
 
+import asyncio
+import importlib
 import json
 import os
 import re
@@ -7,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +20,8 @@ from types import MappingProxyType
 
 import pytest
 
+from hyprstream_core.rpc.client import Client
+from hyprstream_core.rpc.endpoints import endpoint
 from hyprstream_core.testing.checkpoints import TINY_QWEN3, random_tensors, write_checkpoint
 from hyprstream_core.testing.fakes import ByteTokenizer
 from hyprstream_qwen.qwen3 import Qwen3
@@ -62,9 +67,10 @@ class Server:
             assert self.process.poll() is None, self.log
             time.sleep(0.02)
 
-    def get(self, path: str) -> tuple[int, dict]:
+    def get(self, path: str, host: str = "localhost") -> tuple[int, dict]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host})
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=10) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
@@ -166,9 +172,9 @@ def talkative(tmp_path_factory):
 def answering(server: Server):
     """A stream of the server's that does not end soon."""
     body = json.dumps({"model": "talker", "prompt": "x", "stream": True, "max_tokens": 50_000, "ignore_eos": True})
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-        connection.sendall(f"{head}\r\n\r\n{body}".encode())
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         received = b""
         while b"data: {" not in received:
             received += (part := connection.recv(65536))
@@ -241,6 +247,110 @@ def test_a_taken_port_is_named_with_what_to_do(tmp_path):
     assert "Traceback" not in result.stderr
 
 
+GREETER = """
+    import os
+    from dataclasses import dataclass
+    from pathlib import Path
+
+    from hyprstream_core import hookimpl
+    from hyprstream_core.interfaces.service import Service
+    from hyprstream_core.rpc.contracts import Contract, Method
+
+    api_version = "1.0"
+    SCHEMA = Path(__file__).with_name("third_greeter.capnp")
+
+    @hookimpl
+    def hyprstream_services():
+        yield Service("greeter", load="third_greeter:Greeter")
+        yield Service("grumbler", load="third_greeter:Grumbler")
+        yield Service("ghost", load="third_ghost:Ghost")
+
+    @dataclass(frozen=True)
+    class Name:
+        text: str
+
+    @dataclass(frozen=True)
+    class Greeting:
+        text: str
+        pid: int
+
+    GREET = Method("greeter", "greet", Name, Greeting, SCHEMA)
+
+    class Greeter:
+        contract = Contract("greeter", (GREET,))
+
+        def __init__(self, settings):
+            self.settings = settings
+
+        @classmethod
+        def create(cls, config):
+            return cls(config["settings"])
+
+        async def start(self): pass
+        async def stop(self): pass
+
+        async def greet(self, request):
+            return Greeting(f"hello {request.text} at {self.settings['models_dir']}", os.getpid())
+
+    class Grumbler(Greeter):
+        async def start(self):
+            raise RuntimeError("not today")
+"""
+GREETER_SCHEMA = """
+    @0xd1c2b3a495867701;
+    struct Name { text @0 :Text; }
+    struct Greeting { text @0 :Text; pid @1 :Int64; }
+"""
+
+
+@pytest.fixture
+def greeter(tmp_path, monkeypatch):
+    """An installed distribution with a service that works, one that does not start and one that is not there."""
+    site = tmp_path / "site"
+    info = site / "third_greeter-1.0.dist-info"
+    info.mkdir(parents=True)
+    info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: third-greeter\nVersion: 1.0\n")
+    info.joinpath("entry_points.txt").write_text("[hyprstream.plugins]\ngreeter = third_greeter\n")
+    info.joinpath("RECORD").write_text("")
+    site.joinpath("third_greeter.py").write_text(textwrap.dedent(GREETER))
+    site.joinpath("third_greeter.capnp").write_text(GREETER_SCHEMA)
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", f"{site}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("HYPRSTREAM_PLUGINS", f"{os.environ['HYPRSTREAM_PLUGINS']},greeter")
+    yield importlib.import_module("third_greeter")
+    del sys.modules["third_greeter"]
+
+
+def test_hook_services_of_plugins_are_started_and_started_again_and_stop_nothing_else(tmp_path, greeter):
+    async def greet():
+        async with Client(endpoint("greeter", "ipc", tmp_path / "r")) as client:
+            return await client.call(greeter.GREET, greeter.Name("you"))
+
+    with running(tmp_path) as server:
+        server.wait_for(lambda: '"service": "service:greeter", "event": "service is running"' in server.log, 30)
+        first = asyncio.run(greet())
+        assert first.text == f"hello you at {tmp_path / 'models'}"
+        assert first.pid == server.pid_of("child service:greeter")
+        os.kill(first.pid, signal.SIGKILL)
+        server.wait_for(
+            lambda: server.log.count('"service": "service:greeter", "event": "service is running"') == 2, 30
+        )
+        assert asyncio.run(greet()).pid != first.pid
+        for service, reason in (("grumbler", "RuntimeError: not today"), ("ghost", "third_ghost")):
+            failure = f'"service": "service:{service}", "error": "[^"]*{reason}'
+            server.wait_for(lambda failure=failure: len(re.findall(failure, server.log)) >= 2, 30)
+        assert server.get("/readyz")[0] == 200
+        tree = server.tree()
+        server.process.terminate()
+        assert server.process.wait(15) == 0, server.log
+        assert all_gone(tree)
+
+
+def test_requests_are_answered_by_the_configured_names(tmp_path):
+    with running(tmp_path, env={"HYPRSTREAM_SERVER_ALLOWED_HOSTS": "a.example,b.example"}) as server:
+        assert [server.get("/livez", host)[0] for host in ("b.example", "localhost", "c.example")] == [200, 200, 421]
+
+
 def test_a_second_server_in_one_runtime_directory_is_refused(tmp_path):
     with running(tmp_path) as server:
         result = run(tmp_path, "--port", str(free_port()))
@@ -263,6 +373,8 @@ def test_a_public_address_is_refused_while_there_is_no_authentication(tmp_path, 
         (["--dtype", "int3"], {}, "engine.dtype from flag --dtype", 2),
         ([], {"HYPRSTREAM_SERVER_WORKERS": "many"}, "server.workers from env HYPRSTREAM_SERVER_WORKERS", 1),
         (["--host", "no such host"], {}, "server.host", 1),
+        (["--host", "a..b"], {}, "error: server.host: got 'a..b', which is no address: it cannot be a host name", 1),
+        ([], {"HYPRSTREAM_SERVER_ALLOWED_HOSTS": "*"}, "server.allowed_hosts: got '*'", 1),
         (["--device", "abacus"], {}, "abacus", 1),
     ],
 )

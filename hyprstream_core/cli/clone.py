@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING
+
 import click
 
 from hyprstream_core.cli.context import Context
@@ -10,6 +14,10 @@ from hyprstream_core.cli.interrupts import ignore_interrupts
 from hyprstream_core.cli.options import chosen_depth, depth_options, json_option
 from hyprstream_core.cli.output import emit_json, emit_note
 from hyprstream_core.cli.progress import transfer_progress
+from hyprstream_core.telemetry import Event
+
+if TYPE_CHECKING:
+    from hyprstream_core.repo.records import Model, Worktree
 
 
 @click.command()
@@ -62,6 +70,7 @@ def clone(
             publishing=ignore_interrupts,
         )  # fmt: skip
     worktree = model.worktrees()[0]
+    _tell(context, model, worktree)
     problem = model_facts(context, worktree.path)["problem"]
     if as_json:
         emit_json(
@@ -80,3 +89,10 @@ def clone(
     click.echo(f"{worktree.id}  {worktree.oid[:12]}  {worktree.path}")
     if problem:
         emit_note(f"warning: not a model hyprstream can serve: {problem}")
+
+
+def _tell(context: Context, model: Model, worktree: Worktree) -> None:
+    """Tell the observers; what they print is no part of our output."""
+    fields = {"model": model.name, "uuid": model.uuid, "url": model.url}
+    with redirect_stdout(sys.stderr):
+        context.plugins.observe(Event("model.cloned", {**fields, "branch": worktree.branch, "commit": worktree.oid}))

@@ -34,6 +34,7 @@ class Context:
         self._quiet = quiet
         self.flags: dict[str, tuple[str, Any]] = {}
         self.config_file: Path | None = None
+        self.global_arguments: tuple[str, ...] = ()
         self.provider: PluginState | None = None
         """The plugin whose verb is run, as soon as that is known."""
 

@@ -43,6 +43,7 @@ def _setting(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value is not None and isinstance(ctx.obj, Context):
             ctx.obj.flags[key] = (parameter.opts[0], value)
+            ctx.obj.global_arguments += (parameter.opts[0], str(value))
 
     return store
 
@@ -50,6 +51,7 @@ def _setting(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
 def _config_file(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
     if value is not None and isinstance(ctx.obj, Context):
         ctx.obj.config_file = value
+        ctx.obj.global_arguments += ("--config", str(value))
 
 
 def _assignments(ctx: click.Context, _: click.Parameter, values: tuple[str, ...]) -> None:
@@ -59,6 +61,7 @@ def _assignments(ctx: click.Context, _: click.Parameter, values: tuple[str, ...]
             raise click.BadParameter(f"got {text!r}, expected KEY=VALUE, such as server.port=8080")
         if isinstance(ctx.obj, Context):
             ctx.obj.flags[key.strip()] = (f"--set {key.strip()}", _toml_value(value.strip()))
+            ctx.obj.global_arguments += ("--set", text)
 
 
 def _toml_value(text: str) -> Any:

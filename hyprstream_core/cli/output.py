@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
@@ -16,17 +17,12 @@ from typing import Any, TextIO
 import click
 
 from hyprstream_core.errors import HyprstreamError
+from hyprstream_core.units import printable as printable  # part of how results are written
 
-_KEEP = {ord("\n"), ord("\t")}
-_CONTROLS = {c: f"\\x{c:02x}" for c in [*range(32), *range(127, 160)] if c not in _KEEP}
-_CONTROLS |= {c: f"\\u{c:04x}" for c in range(0xD800, 0xE000)}  # halves of characters, which no stream takes
 _TURNS = {c: f"\\u{c:04x}" for c in [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029]}
 """What changes the direction of text, and what some terminals take for the end of a line."""
-
-
-def printable(text: str) -> str:
-    """``text`` with control characters, except newline and tab, and what is no UTF-8 written as escapes."""
-    return text.translate(_CONTROLS)
+_RAW = re.compile("[\x7f-\x9f\ud800-\udfff]")
+"""DEL, the C1 controls and lone surrogates, which occur in JSON inside of strings alone."""
 
 
 def one_line(text: str, maximum: int) -> str:
@@ -68,14 +64,15 @@ def emit_json(data: Any, what: str = "the output") -> None:
 
 
 def _json(data: Any, indent: int | None = None) -> str:
-    """JSON, whose escapes stand for what is no UTF-8."""
+    """``data`` as JSON in UTF-8. What ``json`` leaves as it is and a terminal would obey is escaped; so is what
+    UTF-8 cannot hold."""
     text = json.dumps(data, indent=indent, ensure_ascii=False, default=str)
-    return text.encode("utf-8", "backslashreplace").decode()
+    return _RAW.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write aligned columns to stdout; the last column is not padded."""
-    cells = [[printable(str(cell)).translate(_TURNS).replace("\n", " ") for cell in row] for row in [headings, *rows]]
+    cells = [[_on_its_line(cell).translate(_TURNS) for cell in row] for row in [headings, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
     for row in cells:
         padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True)]
@@ -87,7 +84,12 @@ def emit_fields(fields: Mapping[str, object]) -> None:
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         if value not in ("", None):
-            write(f"{name.ljust(width)}  {printable(str(value))}\n")
+            write(f"{name.ljust(width)}  {_on_its_line(value)}\n")
+
+
+def _on_its_line(value: object) -> str:
+    """``value`` for a line of ours, which nothing foreign may end."""
+    return printable(str(value)).replace("\n", " ")
 
 
 def emit_error(error: HyprstreamError, *, as_json: bool, env: Mapping[str, str]) -> None:

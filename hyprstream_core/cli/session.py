@@ -10,10 +10,10 @@ from typing import Any
 from hyprstream_core.cli.context import Context
 from hyprstream_core.config import Settings
 from hyprstream_core.configuration import Configuration
-from hyprstream_core.errors import ModelNotFound, Unavailable
+from hyprstream_core.errors import HyprstreamError
 from hyprstream_core.front import Front
 from hyprstream_core.hosting import service_config
-from hyprstream_core.interfaces.inference import Inference, Registry
+from hyprstream_core.interfaces.inference import Description, Inference, Registry
 from hyprstream_core.plugins import load, missing
 from hyprstream_core.rpc.client import Client, ClientOptions
 from hyprstream_core.rpc.endpoints import endpoint, ipc_path
@@ -49,7 +49,11 @@ def _wants_own_engine(configuration: Configuration) -> bool:
 
 
 async def _of_server(stack: AsyncExitStack, settings: Settings, reference: str) -> tuple[Registry, Inference] | None:
-    """The services of a running server, when it serves ``reference`` from the same store."""
+    """The services of a running server, when it serves ``reference`` from the same store.
+
+    NOTE: a server that refuses the reference is not asked which store it has; the services of this process answer
+    then, so that every error is one of this store.
+    """
     endpoints = [endpoint(service, "ipc", settings.runtime_dir) for service in SERVICES]
     if not all(ipc_path(e).is_socket() for e in endpoints):
         return None
@@ -62,12 +66,17 @@ async def _of_server(stack: AsyncExitStack, settings: Settings, reference: str) 
         try:
             await inference.status()
             description = await registry.describe(reference)
-        except (Unavailable, ModelNotFound):  # no server, or one with another store
+        except HyprstreamError:  # no server, or one with another store, whose faults are not ours
             return None
-        if not Path(description.directory).is_relative_to(settings.models_dir):
+        if not _is_in(settings.models_dir, description):
             return None
         await stack.enter_async_context(attempt.pop_all())
     return registry, inference
+
+
+def _is_in(models_dir: Path, description: Description) -> bool:
+    """Whether what a server describes is in the store below ``models_dir``, by whatever path either is named."""
+    return Path(description.directory).resolve().is_relative_to(models_dir.resolve() / description.model)
 
 
 async def _in_process(stack: AsyncExitStack, context: Context, settings: Settings) -> tuple[Registry, Inference]:

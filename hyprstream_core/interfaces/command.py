@@ -42,6 +42,9 @@ class Invocation(Protocol):
     env: Mapping[str, str]
     """The environment of this run. Verbs read it here and nowhere else."""
 
+    global_arguments: tuple[str, ...]
+    """The flags in front of the verb, as typed: for a verb that runs ``hyprstream`` again."""
+
     @property
     def plugins(self) -> Plugins:
         """The loaded plugins."""

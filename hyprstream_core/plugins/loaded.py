@@ -149,7 +149,7 @@ class Plugins:
         for state in self.states:
             try:
                 found = [(hook, _collect(function)) for hook, function in state.functions.items() if hook in RECORDS]
-                answers += [(state, hook, records, check_records(hook, records)) for hook, records in found]
+                answers += [(state, hook, records, check_records(state.name, hook, records)) for hook, records in found]
             except (Exception, SystemExit) as error:
                 state.fail(_reason(error))
         _settle([(state, hook, names) for state, hook, _, names in answers if state.state == "ok"])

@@ -16,7 +16,7 @@ from hyprstream_core.interfaces.command import Command
 from hyprstream_core.interfaces.device import DeviceBackend
 from hyprstream_core.interfaces.model import Architecture
 from hyprstream_core.interfaces.response import ResponseFormat
-from hyprstream_core.interfaces.service import Service
+from hyprstream_core.interfaces.service import SERVICE_NAME, Service
 from hyprstream_core.interfaces.settings import Settings
 from hyprstream_core.interfaces.storage import StorageFilter, WorktreeDriver
 from hyprstream_core.interfaces.transport import GitTransport, RpcTransport
@@ -57,8 +57,8 @@ def settings_keys(record: Settings) -> list[Any]:
     return keys_of(record.struct, f"plugins.{record.name}.", section_env(record.name))
 
 
-def check_records(hook: str, records: list[Any]) -> dict[str, Any]:
-    """The unique names of one plugin's ``records``, each with its record.
+def check_records(plugin: str, hook: str, records: list[Any]) -> dict[str, Any]:
+    """The unique names of the ``records`` of ``plugin`` (its entry point's name), each with its record.
 
     Raises:
         PluginError: a record is of the wrong type or malformed; names hook and field.
@@ -69,7 +69,7 @@ def check_records(hook: str, records: list[Any]) -> dict[str, Any]:
     for record in records:
         if not isinstance(record, kind):
             raise PluginError(f"{hook} yielded {_show(record)}, expected {kind.__name__}")
-        for problem in _problems(record):
+        for problem in _problems(plugin, record):
             raise PluginError(f"{hook} yielded {_show(record)}: {problem}")
         for name in names_of(record):
             if name in found:
@@ -78,7 +78,7 @@ def check_records(hook: str, records: list[Any]) -> dict[str, Any]:
     return found
 
 
-def _problems(record: Any) -> Iterator[str]:
+def _problems(plugin: str, record: Any) -> Iterator[str]:
     """What is wrong with ``record``; nothing when it is well-formed."""
     if not isinstance(record.name, str) or not _NAME.fullmatch(record.name):
         yield "the name must be lower-case ASCII letters, digits, '.', '_' and '-', at most 64"
@@ -88,15 +88,17 @@ def _problems(record: Any) -> Iterator[str]:
             yield f"{field.name} must be 'module:attribute', so that it is imported when it is needed"
         if str(field.type).startswith("tuple[str") and not _texts(value):
             yield f"{field.name} must be a tuple of strings"
+    if isinstance(record, Service) and not SERVICE_NAME.fullmatch(record.name):
+        yield f"the name of a service must match {SERVICE_NAME.pattern}: it is that of its socket"
     if isinstance(record, Settings):
-        yield from _settings_problems(record)
+        yield from _settings_problems(plugin, record)
 
 
 def _texts(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(v, str) and v for v in value)
 
 
-def _settings_problems(record: Settings) -> Iterator[str]:
+def _settings_problems(plugin: str, record: Settings) -> Iterator[str]:
     struct: Any = record.struct
     if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
         yield "struct must be a msgspec.Struct type"
@@ -112,6 +114,10 @@ def _settings_problems(record: Settings) -> Iterator[str]:
         yield f"plugins.{record.name} is a setting of core"
     if taken := {key.env for key in settings_keys(record)} & {key.env for key in core}:
         yield f"{min(taken)} is a setting of core"
+    if record.name != plugin:  # else nobody knew whose the keys are while the plugin is not loaded
+        yield f"a plugin's section has the plugin's own name, here {plugin!r}"
+    if "." in record.name:
+        yield "the name of a plugin with a section has no '.'"
 
 
 def _show(record: Any) -> str:

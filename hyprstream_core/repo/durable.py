@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hyprstream_core.errors import DiskFull, StoreError
@@ -69,6 +69,15 @@ def make_folders(path: Path) -> None:
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
         sync(folder.parent)
+
+
+def make_private(path: Path) -> None:
+    """Make the folder ``path`` for this user alone. One that exists stays as it is: it may be shared on purpose."""
+    if not path.is_dir():
+        make_folders(path.parent)
+        with suppress(FileExistsError):  # by somebody else now, or a file: whoever writes below says so
+            path.mkdir(mode=0o700)
+        sync(path.parent)
 
 
 def remove_tree(path: Path) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 from hyprstream_core.errors import ConfigError, RemoteError
 from hyprstream_core.interfaces.storage import ContentFilter, Materialiser, StorageFilter, WorktreeDriver
 from hyprstream_core.interfaces.transport import Access, GitTransport, Transport
+from hyprstream_core.telemetry import logger
+
+log = logger(__name__)
 
 
 class Parts:
@@ -83,8 +86,7 @@ class Parts:
         Raises:
             ConfigError: it is not installed, or does not work on ``directory``'s file system.
         """
-        made = {n: self.materialiser(n) for n in ([name] if name in self._drivers else self._drivers)}
-        scores = {n: driver.probe(directory) for n, driver in made.items()}
+        scores = {n: self._score(n, directory) for n in ([name] if name in self._drivers else self._drivers)}
         best = max(scores, key=lambda n: (scores[n], n), default=None)
         if name not in ("auto", best) or best is None or scores[best] <= 0:
             usable = ", ".join(sorted(n for n, score in scores.items() if score > 0)) or "none"
@@ -93,7 +95,18 @@ class Parts:
                 remedy='set clone.worktree_driver to "auto"',
                 param="clone.worktree_driver",
             )
-        return best, made[best]
+        return best, self.materialiser(best)
+
+    def _score(self, name: str, directory: Path) -> int:
+        """How well a driver works; one that cannot say does not, and is no reason not to use another."""
+        try:
+            score = self.materialiser(name).probe(directory)
+            if not isinstance(score, int):
+                raise TypeError(f"probe() returned a {type(score).__name__}, expected an int")
+        except Exception:
+            log.exception("worktree driver failed", driver=name, directory=str(directory))
+            return 0
+        return score
 
     def materialiser(self, name: str) -> Materialiser:
         """The worktree driver called ``name``, wherever it works.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hyprstream_core.config import Limits
 from hyprstream_core.repo import journal, locks
-from hyprstream_core.repo.durable import disk_errors_named
+from hyprstream_core.repo.durable import disk_errors_named, make_private
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.staging import staging_folder
@@ -54,9 +54,11 @@ class Workspace:
     @contextmanager
     def stage(self) -> Iterator[Path]:
         """A private folder for unfinished work; a disk that is full or denied is reported as such, an interrupt
-        as an interrupt."""
-        with interrupts_first(), disk_errors_named(self.layout.root), staging_folder(self.layout.staging) as folder:
-            yield folder
+        as an interrupt. The first one makes the store's folder."""
+        with interrupts_first(), disk_errors_named(self.layout.root):
+            make_private(self.layout.root)
+            with staging_folder(self.layout.staging) as folder:
+                yield folder
 
     @contextmanager
     def model_lock(self, name: str) -> Iterator[None]:

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hyprstream_core.errors import ConfigError, Conflict, Unavailable
+from hyprstream_core.interfaces.service import SERVICE_NAME
 
 Scheme = Literal["inproc", "ipc"]
 MAX_IPC_PATH = 107
 """Bytes of a Unix socket address's path, without its end (sun_path in unix(7))."""
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 def endpoint(service: str, scheme: Scheme, runtime_dir: Path) -> str:
@@ -30,8 +29,8 @@ def endpoint(service: str, scheme: Scheme, runtime_dir: Path) -> str:
     Raises:
         ConfigError: the name is no service name, or the ipc path is longer than a socket address can hold.
     """
-    if not _NAME.fullmatch(service):
-        raise ConfigError(f"service name {service!r}, expected {_NAME.pattern}")
+    if not SERVICE_NAME.fullmatch(service):
+        raise ConfigError(f"service name {service!r}, expected {SERVICE_NAME.pattern}")
     if scheme == "inproc":
         return f"inproc://{runtime_dir}/{service}"
     path = f"{runtime_dir.absolute()}/{service}.sock"

@@ -40,6 +40,32 @@ def test_make_without_a_target_shows_help_and_changes_nothing():
     assert "pip" not in run.stdout
 
 
+def stamp_of(index):
+    """What ``make install`` leaves behind when it has taken torch from ``index``; asked without installing."""
+    run = subprocess.run(
+        ["make", "-C", ROOT, "-n", "-B", "install", f"TORCH_INDEX={index}"], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    if index:
+        assert f'--index-url "{index}"' in run.stdout
+    (stamp,) = re.findall(r"^touch (.+)$", run.stdout, re.M)
+    return stamp
+
+
+def test_every_index_of_torch_has_an_installation_of_its_own():
+    indexes = [
+        "",
+        "https://download.pytorch.org/whl/cpu",
+        "https://download.pytorch.org/whl/cu128",
+        "http://mirror.example:8080/whl/cpu",
+        "http://mirror.example/whl/cpu",
+        "https://user@mirror.example:8443/a%20b/whl?x=1&y=(2);z",
+    ]
+    stamps = [stamp_of(index) for index in indexes]
+    assert len(set(stamps)) == len(stamps)
+    assert all(re.fullmatch(r"\.venv/\.installed(-\d+)?", stamp) for stamp in stamps)
+
+
 @pytest.mark.parametrize("name", [".ci/run", ".ci/setup"])
 def test_scripts_are_executable_and_stop_at_the_first_error(name):
     path = ROOT / name

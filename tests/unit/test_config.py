@@ -189,7 +189,20 @@ def test_paths_follow_the_xdg_specification():
 
 
 def test_a_tilde_in_a_path_is_the_home_folder():
-    assert resolve(sources(file={"models_dir": "~/m"}), {}).settings.models_dir == Path("~/m").expanduser()
+    for text, path in (("~/m", "/home/u/m"), ("~", "/home/u"), ("~//m", "/home/u/m"), ("./~x", "~x"), ("m/~", "m/~")):
+        found = resolve(sources({"HOME": "/home/u"}, {"models_dir": text}), {})
+        assert found.settings.models_dir == Path(path)
+
+
+@pytest.mark.parametrize("path", ["~root/m", "~x", "~nobody-here"])
+def test_a_tilde_stands_for_nobody_elses_home_folder(path):
+    with pytest.raises(ConfigError, match=r"expected a path; ~ alone stands for a home folder, that of \$HOME \(edit"):
+        resolve(sources({"HOME": "/home/u"}, {"models_dir": path}), {})
+
+
+def test_without_a_home_folder_a_tilde_stands_for_none():
+    with pytest.raises(ConfigError, match=r"that of \$HOME, which is not set"):
+        resolve(sources(file={"models_dir": "~/m"}), {})
 
 
 class Demo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

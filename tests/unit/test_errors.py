@@ -12,11 +12,34 @@ from hyprstream_core.errors import HyprstreamError, InternalError, UnsafeTree, f
 TYPES = [t for t in vars(errors).values() if inspect.isclass(t) and issubclass(t, HyprstreamError)]
 
 
+def drawn_parents(drawing):
+    """Class → its parent, of the lines of a tree whose levels are four characters each."""
+    found, above = {}, [None]
+    for line in drawing.splitlines():
+        if match := re.fullmatch(r"    ((?:[│ ]   )*)(├── |└── )?([A-Z]\w+)(?:  .*)?", line):
+            level = len(match[1]) // 4 + bool(match[2])
+            del above[level + 1 :]
+            assert match[3] not in found, f"{match[3]} is drawn twice"
+            found[match[3]] = above[level]
+            above.append(match[3])
+    return found
+
+
 def test_the_drawn_tree_is_the_real_one():
-    drawn = re.findall(
-        r"^[ │]*(?:├── |└── )?([A-Z]\w+(?:Error|\w+))\b", errors.__doc__.split("Each error has")[0], re.M
-    )
-    assert {t.__name__ for t in TYPES} <= set(drawn)
+    real = {t.__name__: t.__base__.__name__ for t in TYPES} | {"HyprstreamError": None}
+    assert drawn_parents(errors.__doc__) == real
+
+
+def test_a_tree_drawn_otherwise_would_be_noticed():
+    drawing = """
+    Base
+    ├── One    a line
+    │   └── Two
+    │       └── Three
+    └── Four
+    Each error
+    """
+    assert drawn_parents(drawing) == {"Base": None, "One": "Base", "Two": "One", "Three": "Two", "Four": "Base"}
 
 
 def test_every_type_has_its_own_stable_code():

@@ -165,7 +165,7 @@ def test_hook_settings_add_a_section_that_file_environment_and_flags_can_set():
         cache_dir: str = "here"
         size: int = 3
 
-    plugins = Plugins([yielding("hyprstream_settings", Settings("demo", Demo))])
+    plugins = Plugins([yielding("hyprstream_settings", Settings("demo", Demo), name="demo")])
     sections = {s.name: s.struct for s in plugins.settings()}
     sources = configuration.Sources(
         env={"HYPRSTREAM_DEMO_SIZE": "7"}, file={"plugins": {"demo": {"cache_dir": "there", "size": 5}}}

@@ -176,6 +176,31 @@ BROKEN = {
         "failed",
         "frozen and forbid unknown fields",
     ),
+    "no-socket": (
+        broken(
+            """
+            from hyprstream_core.interfaces.service import Service
+            @hookimpl
+            def hyprstream_services(): yield Service("my.service", load="m:A")
+            """
+        ),
+        "failed",
+        "the name of a service must match",
+    ),
+    "named-otherwise": (
+        broken(
+            """
+            import msgspec
+            from hyprstream_core.interfaces.settings import Settings
+            class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+                size: int = 1
+            @hookimpl
+            def hyprstream_settings(): yield Settings("sizes", Own)
+            """
+        ),
+        "failed",
+        "a plugin's section has the plugin's own name, here '",
+    ),
     "required-settings": (
         broken(
             """
@@ -262,6 +287,32 @@ def test_case_102_a_verb_of_core_cannot_be_shadowed(site):
     assert "third-evil 1.0" in evil.reason
     (record,) = [c for c in plugins.commands() if c.name == "list"]
     assert record.load.startswith("hyprstream_core.")
+
+
+SECTION = """
+    import msgspec
+    from hyprstream_core import hookimpl
+    from hyprstream_core.interfaces.settings import Settings
+    api_version = "1.0"
+
+    class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        size: int = 1
+
+    @hookimpl
+    def hyprstream_settings():
+        yield Settings("sized", Own)
+"""
+
+
+def test_the_settings_of_a_plugin_that_is_not_loaded_stop_no_verb(site, tmp_path):
+    install(site, "third-sized", SECTION)
+    file = tmp_path / "config.toml"
+    file.write_text("[plugins.sized]\nsize = 2\n")
+    for given in ({"HYPRSTREAM_SIZED_SIZE": "3"}, {"HYPRSTREAM_CONFIG": str(file)}):
+        run = command_line(site, "config", "show", "--json", **given)
+        assert json.loads(run.stdout)["plugins.sized.size"] in (2, 3), run.stderr
+        run = command_line(site, "config", "show", HYPRSTREAM_DISABLE_PLUGINS="sized", **given)
+        assert run.returncode == 0, run.stderr
 
 
 def test_two_third_parties_with_one_verb_both_fail_whatever_their_order(site):

@@ -2,8 +2,11 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
+
+import pytest
 
 from hyprstream_core.telemetry import Event, bind, logger, setup_logging
 
@@ -59,6 +62,48 @@ def test_case_106_newlines_and_escapes_in_a_value_stay_inside_one_json_line():
     assert stream.getvalue().count("\n") == 1
     assert lines(stream)[0]["user"] == 'a"}\n{"event": "forged\x1b[31m'
     assert "\x1b" not in stream.getvalue()
+
+
+HOSTILE = "\x1b]0;pwned\x07 \x9b2J\x7f\r\nforged\t\ud800"
+
+
+def log_hostile_text(format, stream):
+    """The lines of one event with hostile text wherever it could be."""
+    setup_logging("info", format, stream)
+    with bind(request_id=HOSTILE):
+        logger("x").info(HOSTILE, path=HOSTILE, many=[HOSTILE], table={HOSTILE: 1}, cause=ValueError(HOSTILE))
+    return stream.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_case_106_the_text_format_escapes_what_a_terminal_would_obey(stream):
+    (line,) = log_hostile_text("text", stream())
+    line.encode()
+    foreign = re.sub(r"\x1b\[\d*m", "", line)  # our own colours
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f]", foreign)
+    assert r" \x1b]0;pwned\x07 \x9b2J\x7f\x0d\nforged\t\ud800 " in foreign
+    assert foreign.count("pwned") == 6
+
+
+def test_case_106_the_json_format_escapes_every_control_character():
+    (line,) = log_hostile_text("json", io.StringIO())
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f]", line)
+    record = json.loads(line)
+    assert (record["event"], record["path"], record["many"]) == (HOSTILE, HOSTILE, [HOSTILE])
+
+
+def test_case_104_106_a_traceback_in_text_has_its_lines_and_no_local_variable_and_no_control_character():
+    stream = Terminal()
+    setup_logging("info", "text", stream)
+    prompt = "confidential"
+    try:
+        raise ValueError(f"\x1b[2J{len(prompt)}\nsecond")
+    except ValueError:
+        logger("x").exception("failed")
+    text = re.sub(r"\x1b\[\d*m", "", stream.getvalue())
+    assert "\nValueError: \\x1b[2J12\nsecond" in text
+    assert "Traceback (most recent call last):\n" in text
+    assert "confidential" not in text
 
 
 def test_auto_is_text_on_a_terminal_and_json_elsewhere():

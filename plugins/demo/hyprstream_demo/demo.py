@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hyprstream_core.configuration import Configuration
 from hyprstream_core.errors import HyprstreamError
 from hyprstream_core.interfaces.command import Invocation
 from hyprstream_demo.shell import Server, Shell
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from hyprstream_demo.client import Client
 
 QUESTION = "What is a branch?"
+OWN = ("models_dir", "runtime_dir", "server.host", "server.port")
+"""Settings that the tour chooses itself."""
 
 
 @click.command()
@@ -26,17 +29,20 @@ QUESTION = "What is a branch?"
 def demo(invocation: Invocation, keep: bool) -> None:
     """Clone the demo model, ask it, serve it, and ask the server through the openai client.
 
-    Every command is printed before it runs. Models go to a temporary folder, which is removed at the end.
+    Every command is printed before it runs, with the flags in front of this verb. Models go to a temporary folder,
+    which is removed at the end; places and address are the tour's own.
 
     \b
     Examples:
       hyprstream demo
       hyprstream demo --keep
+      hyprstream --set engine.dtype=float32 demo
     """
+    _refuse_places(invocation.configure())
     started = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="hyprstream-"))
     try:
-        shell = Shell(home, invocation.env)
+        shell = Shell(home, invocation.env, invocation.global_arguments)
         show_store(shell)
         show_answers(shell)
         title("Serve every branch over HTTP")
@@ -50,6 +56,16 @@ def demo(invocation: Invocation, keep: bool) -> None:
         click.echo(f"The model is kept. To use it: export HYPRSTREAM_MODELS_DIR={shell.models}")
     else:
         shutil.rmtree(home)
+
+
+def _refuse_places(configuration: Configuration) -> None:
+    """A flag that the tour would have to ignore is refused."""
+    for key in OWN:
+        if (origin := configuration.origins[key]).startswith("flag "):
+            raise click.UsageError(
+                f"{origin.removeprefix('flag ')}: the tour has models, sockets and address of its own; "
+                "--keep says where the model is"
+            )
 
 
 def title(text: str) -> None:

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -38,10 +38,12 @@ def program() -> str:
 
 
 class Shell:
-    """Runs commands with models and sockets in ``home`` and everything else from ``env``."""
+    """Runs commands with models and sockets in ``home`` and everything else from ``env`` and ``flags``, which stand
+    in front of every verb."""
 
-    def __init__(self, home: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, env: Mapping[str, str], flags: Sequence[str] = ()) -> None:
         self.home, self.models = home, home / "models"
+        self._flags = flags
         self._program = program()
         self.env = {
             **env,
@@ -56,8 +58,8 @@ class Shell:
 
     def line(self, *arguments: str) -> list[str]:
         """The command line for ``hyprstream`` with ``arguments``, announced."""
-        self.announce(shlex.join(["hyprstream", *arguments]))
-        return [self._program, *arguments]
+        self.announce(shlex.join(["hyprstream", *self._flags, *arguments]))
+        return [self._program, *self._flags, *arguments]
 
     def run(self, *arguments: str) -> None:
         """Run to the end; output goes where ours goes.

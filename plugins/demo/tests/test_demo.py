@@ -13,11 +13,16 @@ import pytest
 PROGRAM = str(Path(sys.executable).with_name("hyprstream"))
 
 
-def demo(tmp_path: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+def demo(tmp_path: Path, *arguments: str, before: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HYPRSTREAM_")}
     environment |= {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), **env}
     return subprocess.run(
-        [PROGRAM, "demo", *arguments], env=environment, capture_output=True, text=True, timeout=280, check=False
+        [PROGRAM, *before, "demo", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
     )
 
 
@@ -36,6 +41,25 @@ def test_the_tour_succeeds_and_cleans_up(tmp_path: Path) -> None:
     assert "the model calls add(" in done.stdout
     assert "42" in done.stdout.partition("the model calls add(")[2]
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.timeout(300)
+def test_flags_in_front_of_the_verb_are_those_of_every_command(tmp_path: Path) -> None:
+    file = tmp_path / "my config.toml"
+    file.write_text("[plugins]\ndisable = ['qwen']\n")
+    done = demo(tmp_path, before=("--config", str(file), "--log-level", "debug", "--set", "engine.threads=1"))
+    assert done.returncode == 1
+    assert f"$ hyprstream --config '{file}' --log-level debug --set engine.threads=1 clone demo://chat" in done.stdout
+    assert "qwen' is blocked: in plugins.disable" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--models-dir=m", "--set=models_dir=m", "--set=runtime_dir=r", "--set=server.port=1"])
+def test_a_flag_that_the_tour_would_ignore_is_refused(tmp_path: Path, flag: str) -> None:
+    done = demo(tmp_path, before=(flag,))
+    assert done.returncode == 2
+    assert "the tour has models, sockets and address of its own" in done.stderr
+    assert flag.removeprefix("--").replace("set=", "").partition("=")[0] in done.stderr
+    assert "$ " not in done.stdout
 
 
 @pytest.mark.timeout(300)

@@ -1,5 +1,6 @@
 """``infer`` asks a running server of the same store, and nothing else."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -64,6 +65,27 @@ def test_a_server_of_another_store_is_not_asked(served, tmp_path, repository):
     other = {"HYPRSTREAM_MODELS_DIR": str(tmp_path / "other")}
     assert served("clone", repository.as_uri(), "--name", "tiny", **other).returncode == 0
     assert served.json(*ASK, **other)["served_by"] == "process"
+
+
+def test_a_store_is_the_same_by_whatever_path_it_is_named(served, tmp_path):
+    models = Path(served.env["HYPRSTREAM_MODELS_DIR"])
+    (tmp_path / "link").symlink_to(models)
+    for path in (os.path.relpath(models), tmp_path / "link"):
+        assert served.json(*ASK, HYPRSTREAM_MODELS_DIR=str(path))["served_by"] == "server", path
+
+
+def test_what_is_wrong_with_a_model_of_another_store_is_no_error_here(served, tmp_path, repository):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{}")
+    for command in (["init", "-q", "-b", "v1"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run(["git", "-c", "user.name=T", "-c", "user.email=t@e", *command], cwd=broken, check=True)
+    other = {"HYPRSTREAM_MODELS_DIR": str(tmp_path / "other")}
+    assert served("clone", broken.as_uri()).returncode == 0
+    assert served("clone", repository.as_uri(), "--name", "broken", **other).returncode == 0
+    ask = ["infer", "broken:v1", *ASK[2:]]
+    assert served.json(*ask, **other)["served_by"] == "process"
+    assert "config.json" in served.error(*ask)["message"]
 
 
 def test_sockets_that_a_dead_server_left_do_not_matter(cloned):

@@ -1,5 +1,7 @@
 """clone, list, inspect, worktree info and remove, as a user runs them, on a repository made with stock git."""
 
+import json
+import os
 import re
 import shutil
 import signal
@@ -124,6 +126,38 @@ def test_inspect_reads_architecture_size_and_files(cloned, repository):
     shown = cloned("inspect", "tiny:v1").stdout
     assert re.search(r"^architecture +Qwen3ForCausalLM$", shown, re.M)
     assert re.search(r"^parameters +[\d,]+$", shown, re.M)
+
+
+OBSERVER = """
+import json
+from hyprstream_core import hookimpl
+api_version = "1.0"
+
+@hookimpl
+def hyprstream_observe(event):
+    print(json.dumps({"name": event.name, **event.fields}))
+"""
+
+
+def test_hook_observe_is_told_of_a_clone_and_spoils_no_json(hyprstream, repository, tmp_path):
+    site = tmp_path / "site"
+    info = site / "third_watcher-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "third_watcher.py").write_text(OBSERVER)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-watcher\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hyprstream.plugins]\nwatcher = third_watcher\n")
+    watched = {
+        "PYTHONPATH": f"{site}:{os.environ.get('PYTHONPATH', '')}",
+        "HYPRSTREAM_PLUGINS": f"{os.environ['HYPRSTREAM_PLUGINS']},watcher",
+    }
+    run = hyprstream("clone", repository.as_uri(), "--name", "tiny", "--json", **watched)
+    made = json.loads(run.stdout)
+    assert json.loads(run.stderr) == {
+        "name": "model.cloned",
+        "model": "tiny",
+        **{key: made[key] for key in ("uuid", "url", "branch", "commit")},
+    }
+    assert hyprstream("clone", repository.as_uri(), "--name", "tiny", **watched).stderr.startswith("error:")
 
 
 def test_inspect_of_what_is_no_servable_model_says_why_and_still_describes_it(hyprstream, tmp_path):

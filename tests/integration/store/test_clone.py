@@ -144,6 +144,14 @@ def test_references_beyond_branches_and_tags_are_not_fetched(store, model_repo):
         store.resolve("tiny-model:not-a-commit")
 
 
+def test_a_store_that_is_made_is_private_and_one_that_is_there_keeps_its_rights(new_store, model_repo, tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o755)
+    for root, mode in (("deep/down/own", 0o700), ("shared", 0o755)):
+        new_store(root).clone(str(model_repo.path))
+        assert (tmp_path / root).stat().st_mode & 0o777 == mode
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_that_says_so(new_store, model_repo, tmp_path):
     (tmp_path / "models").write_text("a file where the store should be")
     with pytest.raises(StoreError) as caught:

@@ -162,24 +162,31 @@ def test_a_view_killed_at_any_moment_is_whole_or_absent(store, child, model_repo
     referee(store)
 
 
+def run_worktree(store, child, model_repo, referee, action, stop=0):
+    """Kill at the event ``stop``, look, mend, look again; the number of events of a whole run."""
+    store.clone(str(model_repo.path), name="m")
+    if action == "remove_worktree":
+        store.add_worktree("m", "feature/x")
+    _, total = child(action, stop)
+    for worktree in store.models():
+        assert (worktree.path / "model.safetensors").is_file()
+    branches = [w.branch for w in store.models()]
+    if action == "worktree" and "feature/x" not in branches:
+        store.add_worktree("m", "feature/x")
+    if action == "remove_worktree" and "main" not in branches:
+        store.add_worktree("m", "main")
+    store.clone(str(model_repo.path), name="sweep")
+    referee(store)
+    store.remove("sweep")
+    store.remove("m")
+    return total
+
+
 @pytest.mark.parametrize("action", ["worktree", "remove_worktree"])
 def test_a_worktree_killed_while_made_or_removed_is_there_or_not(store, child, model_repo, referee, action):
-    for stop in (0, *moments(100 if action == "worktree" else 40, 5)):
-        store.clone(str(model_repo.path), name="m")
-        if action == "remove_worktree":
-            store.add_worktree("m", "feature/x")
-        child(action, stop)
-        for worktree in store.models():
-            assert (worktree.path / "model.safetensors").is_file()
-        branches = [w.branch for w in store.models()]
-        if action == "worktree" and "feature/x" not in branches:
-            store.add_worktree("m", "feature/x")
-        if action == "remove_worktree" and "main" not in branches:
-            store.add_worktree("m", "main")
-        store.clone(str(model_repo.path), name="sweep")
-        referee(store)
-        store.remove("sweep")
-        store.remove("m")
+    total = run_worktree(store, child, model_repo, referee, action)
+    for stop in moments(total, 5):
+        run_worktree(store, child, model_repo, referee, action, stop)
 
 
 def test_kills_at_random_times_leave_nothing_that_blocks_a_retry(store, child, model_repo, referee, tmp_path):

@@ -1,11 +1,15 @@
 """Tables, sizes, ages, progress lines; nothing foreign reaches a terminal unescaped."""
 
+import json
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyprstream_core.cli.output import emit_fields, emit_table, has_colour, printable
+from hyprstream_core.cli.output import emit_error, emit_fields, emit_json, emit_table, has_colour, printable
 from hyprstream_core.cli.progress import PlainLines, transfer_progress
+from hyprstream_core.errors import HyprstreamError
 from hyprstream_core.units import age, size
 
 
@@ -27,6 +31,30 @@ def test_ages_are_in_their_largest_unit(seconds, text):
 @given(st.text())
 def test_printable_text_holds_no_control_character_but_newline_and_tab(text):
     assert not any((ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 for c in printable(text))
+    printable(text).encode()
+
+
+HOSTILE = "\x1b[2J \x7f \x9b2J \x85 \ud800 é"
+
+
+def test_json_holds_no_control_character_and_is_read_back_as_it_was(capsys):
+    emit_json({HOSTILE: [HOSTILE]})
+    emit_error(HyprstreamError(HOSTILE, remedy=HOSTILE), as_json=True, env={})
+    out, err = capsys.readouterr()
+    for text in (out, err):
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text)
+        assert "é" in text
+    assert json.loads(out) == {HOSTILE: [HOSTILE]}
+    error = json.loads(err)["error"]
+    assert (error["message"], error["remedy"]) == (HOSTILE, HOSTILE)
+
+
+def test_a_field_cannot_write_another_field(capsys):
+    emit_fields({"architecture": "X\nproblem       none", "problem": "weights.missing"})
+    assert capsys.readouterr().out.splitlines() == [
+        "architecture  X problem       none",
+        "problem       weights.missing",
+    ]
 
 
 def test_table_columns_are_aligned_and_escaped(capsys):
