@@ -22,7 +22,8 @@ from hyprstream_core.interfaces.service import Service
 from hyprstream_core.interfaces.settings import Settings
 from hyprstream_core.interfaces.storage import StorageFilter, WorktreeDriver
 from hyprstream_core.interfaces.transport import GitTransport, RpcTransport
-from hyprstream_core.plugins.discovery import Candidate, installed, is_interrupt, missing
+from hyprstream_core.lazy import is_interrupt
+from hyprstream_core.plugins.discovery import Candidate, installed, missing
 from hyprstream_core.plugins.rules import MAX_RECORDS, RECORDS, check_records
 from hyprstream_core.telemetry import Event, logger
 

@@ -90,6 +90,17 @@ def test_a_class_that_cannot_be_loaded_is_named(mode, path):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_module_that_exits_when_it_is_imported_does_not_take_us_along(mode, programs):
+    Path(programs, "exits.py").write_text("raise SystemExit('no such thing')")
+
+    async def main():
+        with pytest.raises(PluginError, match="SystemExit: no such thing"):
+            await spawn(Program("thing", "exits:Thing", {}, mode))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_start_that_takes_too_long_is_given_up(mode, tmp_path):
     async def main():
         thing = prepare(program("Never", mode, stopped=str(tmp_path / "stopped")))
