@@ -14,7 +14,9 @@ SHOWN_CHARS = 100
 
 def shown(value: Any) -> str:
     """``value`` as Python writes it (control characters and lone surrogates escaped), in at most 100 characters."""
-    short = reprlib.Repr(maxstring=SHOWN_CHARS, maxother=SHOWN_CHARS, maxlong=40, maxdict=4, maxlist=6).repr(value)
+    writer = reprlib.Repr()
+    writer.maxstring = writer.maxother = SHOWN_CHARS
+    short = writer.repr(value)
     return short if len(short) <= SHOWN_CHARS else f"{short[: SHOWN_CHARS - 1]}…"
 
 

@@ -35,9 +35,7 @@ def bad_config(message: str) -> WeightsError:
 
 def bad_value(file: str, key: str, value: Any, expected: str) -> WeightsError:
     """The error for one value of such a file."""
-    return WeightsError(
-        f"{file}: {key!r} is {shown(value)}, expected {expected}", code="weights.bad_config", param=key
-    )
+    return WeightsError(f"{file}: {key!r} is {shown(value)}, expected {expected}", code="weights.bad_config", param=key)
 
 
 def open_plain(path: Path, refuse: Refuse = bad_config) -> BinaryIO:
@@ -48,12 +46,17 @@ def open_plain(path: Path, refuse: Refuse = bad_config) -> BinaryIO:
         HyprstreamError: ``refuse``'s, when it is a link, a folder, or cannot be read.
     """
     try:
-        # SECURITY: the folder comes from a repository; a link could lead out of it, a pipe could block.
-        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        return open(path, "rb", opener=_open)
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise refuse(f"{path.name} cannot be read: {error.strerror}, expected a plain file") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or "no file has such a name"
+        raise refuse(f"{shown(path.name)} cannot be read: {reason}, expected a plain file") from error
+
+
+def _open(path: str, flags: int) -> int:
+    # SECURITY: the folder comes from a repository; a link could lead out of it, a pipe could block.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def read_text(path: Path, maximum: int, refuse: Refuse = bad_config) -> str | None:
@@ -108,6 +111,11 @@ def architectures(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Hugging Face's names of the model's classes; a name that is too long to be one is cut."""
     names = config.get("architectures")
     return tuple(one_line(str(n), NAME_CHARS) for n in names[:MAX_NAMES]) if isinstance(names, list) else ()
+
+
+def model_type(config: Mapping[str, Any]) -> str:
+    """Hugging Face's name of the family, "" when there is none."""
+    return one_line(str(config.get("model_type") or ""), NAME_CHARS)
 
 
 def dtype(config: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +15,17 @@ FACTS = ("architectures", "family", "dtype", "context", "vocab_size", "parameter
 
 
 def model_facts(context: Context, directory: Path) -> dict[str, Any]:
-    """What config.json and the weight headers say; ``problem`` when they cannot be served, else None.
+    """What config.json and the weight headers say; a fact that cannot be read is None, and the first such is
+    the ``problem`` that keeps the model from being served.
 
     ``family`` is the record of the plugin that implements the architecture.
     """
-    from hyprstream_core.weights.index import open_index, read_json
+    from hyprstream_core.services.description import read_model_files
+    from hyprstream_core.weights.index import open_index
 
-    limits = context.settings.limits
     facts: dict[str, Any] = dict.fromkeys(FACTS)
-    try:
-        config = read_json(directory / "config.json", limits) if (directory / "config.json").is_file() else {}
-        names = config.get("architectures")
-        facts["architectures"] = [str(n) for n in names] if isinstance(names, list) else []
-        for fact, key in (("dtype", "dtype"), ("context", "max_position_embeddings"), ("vocab_size", "vocab_size")):
-            facts[fact] = config.get(key)
-        facts["dtype"] = facts["dtype"] or config.get("torch_dtype")
-        index = open_index(directory, limits)
+    with _noting(facts):
+        index = open_index(directory, context.settings.limits)
         entries = [entry for _, entry in index.tensors.values()]
         facts["parameters"] = index.num_parameters
         facts["tensors"] = {
@@ -36,7 +33,21 @@ def model_facts(context: Context, directory: Path) -> dict[str, Any]:
             "bytes": index.num_bytes,
             "dtypes": dict(sorted(Counter(e.dtype for e in entries).items())),
         }
-        facts["family"] = context.plugins.architecture_for(facts["architectures"]).name
-    except HyprstreamError as error:
-        facts["problem"] = str(error)
+    with _noting(facts):
+        files = read_model_files(directory, context.settings.limits)
+        facts["architectures"], facts["dtype"] = list(files.architectures), files.dtype
+        with _noting(facts):
+            facts["context"] = files.max_positions
+        with _noting(facts):
+            facts["vocab_size"] = files.vocab_size
+        facts["family"] = context.plugins.architecture_for(files.architectures, files.model_type).name
     return facts
+
+
+@contextmanager
+def _noting(facts: dict[str, Any]) -> Iterator[None]:
+    """What fails inside is the problem, unless there is one already."""
+    try:
+        yield
+    except HyprstreamError as error:
+        facts["problem"] = facts["problem"] or str(error)

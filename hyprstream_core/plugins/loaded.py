@@ -208,8 +208,9 @@ class Plugins:
         """All configuration sections."""
         return self._all("hyprstream_settings", Settings)
 
-    def architecture_for(self, hf_architectures: Sequence[str]) -> Architecture:
-        """The family that implements one of ``hf_architectures`` (``config.json``'s list).
+    def architecture_for(self, hf_architectures: Sequence[str], model_type: str = "") -> Architecture:
+        """The family that implements one of ``hf_architectures`` (``config.json``'s list); for a model that lists
+        none, the only one for its ``model_type``.
 
         Raises:
             PluginMissing: none does; names the distribution to install when it is known.
@@ -217,6 +218,9 @@ class Plugins:
         for architecture in self.architectures():
             if set(architecture.hf_architectures) & set(hf_architectures):
                 return architecture
+        of_type = [a for a in self.architectures() if model_type in a.model_types]
+        if not hf_architectures and len(of_type) == 1:
+            return of_type[0]
         wanted = ", ".join(map(repr, hf_architectures)) or "none named in config.json"
         known = sorted(n for a in self.architectures() for n in a.hf_architectures)
         raise missing(f"architecture {wanted}", hf_architectures[0] if hf_architectures else "", known, self.states)

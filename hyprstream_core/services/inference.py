@@ -142,7 +142,8 @@ class InferenceService:
         # By its id alone: a branch that somebody named like this commit must not stand in its way.
         directory = self._store.snapshot(self._store.commit(model, commit))
         limits = self._settings.limits
-        record = self._plugins.architecture_for(read_model_files(directory, limits).architectures)
+        files = read_model_files(directory, limits)
+        record = self._plugins.architecture_for(files.architectures, files.model_type)
         if self._backend is None:
             raise RuntimeError("the inference service was not started")
         loaded = load_model(directory, load(record.load), self._backend, self._settings.engine, limits)

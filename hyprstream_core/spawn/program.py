@@ -62,4 +62,3 @@ async def started(load: str, config: Mapping[str, Any]) -> tuple[Runnable, Mappi
         raise InternalError(
             f"{load} failed to start: {type(error).__name__}: {error}", remedy="the log has the traceback"
         ) from error
-

@@ -79,7 +79,6 @@ def description(
         commit=commit,
         directory=str(directory),
         template=template,
-        special_tokens={"eos_token": "<|im_end|>"},
         eos_token_ids=(ByteTokenizer.IM_END, ByteTokenizer.END),
         max_model_len=max_model_len,
         vocab_size=ByteTokenizer.VOCAB_SIZE,
