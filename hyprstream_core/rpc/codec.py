@@ -1,8 +1,8 @@
 """Records ↔ Cap'n Proto bytes.
 
 A record is a frozen dataclass; its struct has the same name in the contract's ``.capnp`` file and its
-fields in camelCase. ``X | None`` is a group ``{none, value}``, a mapping of texts to numbers a list of entries. Fields that a
-dataclass requires must be there: an absent pointer is refused, where Cap'n Proto would make up "".
+fields in camelCase. ``X | None`` is a group ``{none, value}``, a mapping of texts to numbers a list of entries.
+Fields that a dataclass requires must be there: an absent pointer is refused, where Cap'n Proto would make up "".
 
 Rules for foreign bytes, in this order: whole size, segment table (the message must end where the table
 says), traversal limit (what is read stays in proportion to what was sent), nesting limit, types, number

@@ -96,10 +96,19 @@ class ModelCache:
         if not _succeeded(slot.loading):
             return
         await asyncio.wrap_future(self.loop.remove(commit))
-        loaded = slot.loading.result()
+        self._free(slot.loading.result())
+        log.info("model unloaded", commit=commit)
+
+    def drop(self, commit: str) -> None:
+        """Forget a model whose engine is driven no more, users or not: the next request loads it anew."""
+        slot = self.slots.pop(commit, None)
+        if slot is not None and _succeeded(slot.loading):
+            self._free(slot.loading.result())
+            log.warning("broken model unloaded", commit=commit)
+
+    def _free(self, loaded: LoadedModel) -> None:
         self.on_unload(loaded)
         loaded.unload()
-        log.info("model unloaded", commit=commit)
 
     async def close(self) -> None:
         """Give up loads in progress. Loaded models go with the process."""
