@@ -37,7 +37,7 @@ class Tokenizer:
         self.specials = tuple(token.content for token in added.values() if token.special)
         # A sequence may hold more than the one decoder: only the plain form is known to be just bytes.
         self.byte_level = isinstance(self._tokenizer.decoder, tokenizers.decoders.ByteLevel)
-        self._bytes = _byte_table() if self.byte_level else {}
+        self._bytes = byte_alphabet() if self.byte_level else {}
 
     @classmethod
     def load(cls, directory: str | Path, limits: Limits) -> Tokenizer:
@@ -81,11 +81,11 @@ class Tokenizer:
                 raise InvalidRequest("the text holds a lone surrogate, expected valid Unicode") from error
         return [encoding.ids for encoding in encodings]
 
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Text of ``ids``. Ids outside the vocabulary have no text."""
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ``ids``. Special tokens and ids outside the vocabulary have no text."""
         known = [index for index in ids if 0 <= index < 2**32]
         with _library("the model's tokenizer failed"):
-            return str(self._tokenizer.decode(known, skip_special_tokens=skip_special_tokens))
+            return str(self._tokenizer.decode(known, skip_special_tokens=True))
 
     def token(self, index: int) -> str | None:
         """The token as the vocabulary writes it; None for an id outside the vocabulary."""
@@ -139,8 +139,9 @@ def _library(what: str) -> Iterator[None]:
         raise BadObject(f"{what}: {error}") from error
 
 
-def _byte_table() -> dict[str, int]:
-    """GPT-2's printable alphabet for bytes (``bytes_to_unicode`` in openai/gpt-2 ``encoder.py``), reversed."""
+def byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable characters for bytes, each with its byte (``bytes_to_unicode`` in openai/gpt-2 ``encoder.py``,
+    reversed)."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     table = {chr(byte): byte for byte in plain}
     others = (byte for byte in range(256) if byte not in plain)
