@@ -43,6 +43,8 @@ class PluginState:
     reason: str = ""
     hooks: tuple[str, ...] = ()
     builtin: bool = field(default=False, repr=False)
+    module: str = field(default="", repr=False)
+    """Name of the module that was imported, "" when there is none."""
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict, repr=False)
     """Hook → its implementation, while the state is ok."""
 
@@ -128,6 +130,7 @@ class Plugins:
         return "in plugins.disable" if candidate.name in self._settings.disable else ""
 
     def _register(self, module: object, state: PluginState) -> None:
+        state.module = str(getattr(module, "__name__", ""))
         version = str(getattr(module, "api_version", "missing"))
         if version.split(".")[0] != API_VERSION.split(".")[0]:
             state.state = "incompatible"
