@@ -32,7 +32,8 @@ FACTORS = {
     "StripAccents": 1.0,
 }
 """Largest growth by type, where it does not depend on the normaliser's own values. Of Unicode's forms:
-https://www.unicode.org/faq/normalization.html#12; Bert sets Chinese characters apart (3), decomposes (4), lowers (2)."""
+https://www.unicode.org/faq/normalization.html#12; Bert sets Chinese characters apart (3), decomposes (4), lowers (2).
+"""
 
 _CONSUMING = re.compile(r"(?:[^\\^$|?*+(){}\[\]]|\\[sSdDwWnrt]|\[[^\\\[\]&]+\])(?:\+|\{[1-9]\d*,?\d*\})?")
 """Regular expressions that match at least one character: one atom, once or more. What else there is may match none."""
