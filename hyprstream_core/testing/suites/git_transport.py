@@ -1,11 +1,11 @@
 """Conformance suite for git transports. Subclass it, give the record and a repository to fetch::
 
-    class TestMine(GitTransportSuite):
-        record = GitTransport("mine", schemes=("mine",), load="my_plugin:MyTransport")
-        missing = "mine://nowhere/nothing"
+class TestMine(GitTransportSuite):
+    record = GitTransport("mine", schemes=("mine",), load="my_plugin:MyTransport")
+    missing = "mine://nowhere/nothing"
 
-        def url(self, folder):
-            return "mine://host/model"
+    def url(self, folder):
+        return "mine://host/model"
 """
 
 from __future__ import annotations

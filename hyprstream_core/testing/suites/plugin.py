@@ -116,7 +116,9 @@ class PluginSuite:
 
     def test_listing_it_imports_nothing_heavy(self, state: PluginState) -> None:
         assert state.module
-        code = f"import sys, {state.module} as plugin; print(plugin.__name__, *(m for m in {HEAVY!r} if m in sys.modules))"
+        code = (
+            f"import sys, {state.module} as plugin; print(plugin.__name__, *(m for m in {HEAVY!r} if m in sys.modules))"
+        )
         run = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": _path()}
         )

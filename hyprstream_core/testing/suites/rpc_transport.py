@@ -1,10 +1,10 @@
 """Conformance suite for RPC transports. Subclass it, name the link, give a free place::
 
-    class TestMine(RpcTransportSuite):
-        link = "my_plugin:MyLink"
+class TestMine(RpcTransportSuite):
+    link = "my_plugin:MyLink"
 
-        def endpoint(self, folder):
-            return f"mine://{folder}/x"
+    def endpoint(self, folder):
+        return f"mine://{folder}/x"
 """
 
 from __future__ import annotations

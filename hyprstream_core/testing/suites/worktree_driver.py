@@ -1,7 +1,7 @@
 """Conformance suite for worktree drivers. Subclass it and name the driver::
 
-    class TestMyDriver(WorktreeDriverSuite):
-        driver = "my_driver:Driver"
+class TestMyDriver(WorktreeDriverSuite):
+    driver = "my_driver:Driver"
 """
 
 from __future__ import annotations

@@ -166,4 +166,3 @@ def test_the_ipc_link_prepares_and_releases(home):
     assert not socket_path.exists()
     link.release(place)
     Ipc().prepare_bind(place)
-
