@@ -9,6 +9,7 @@ class TestMine(ResponseFormatSuite):
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import random
@@ -135,12 +136,16 @@ class ResponseFormatSuite:
     def test_time_grows_with_length_and_not_with_its_square(self, parser: type[ResponseParser]) -> None:
         def seconds(part: str, size: int) -> float:
             text = part * max(1, size // len(part))
-            start = time.thread_time()
-            parse(parser, [text])
-            return time.thread_time() - start
+            gc.disable()  # a collection takes what everything else in this process costs
+            try:
+                start = time.thread_time()
+                parse(parser, [text])
+                return time.thread_time() - start
+            finally:
+                gc.enable()
 
         beginnings = {text[:n] for text in self.texts() for n in (1, len(text) // 3, len(text)) if text[:n]}
         for part in sorted(beginnings, key=len)[:24]:
             seconds(part, 1000)
             short = min(seconds(part, 20_000) for _ in range(3))
-            assert seconds(part, 160_000) < 8 * short * 4 + 0.1, part
+            assert min(seconds(part, 160_000) for _ in range(2)) < 8 * short * 4 + 0.1, part
