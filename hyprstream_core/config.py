@@ -61,6 +61,14 @@ class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0
     """CPU compute threads; 0 is one per core that this process may use."""
 
+    def context_of(self, max_positions: int) -> int:
+        """Longest prompt plus answer of a model that was made for ``max_positions`` tokens."""
+        return min(self.max_context or max_positions, max_positions)
+
+    def dtype_of(self, checkpoint: str) -> str:
+        """What a model whose checkpoint is of this dtype is computed in, by torch's name."""
+        return checkpoint if self.dtype == "auto" else self.dtype
+
 
 class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Logging."""
@@ -160,7 +168,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     json_file_bytes: Annotated[int, Meta(ge=1)] = 64 * 2**20
     """Size of a JSON file of a model (config, tokenizer, index)."""
     safetensors_header_bytes: Annotated[int, Meta(ge=1)] = 32 * 2**20
-    """Size of a safetensors header."""
+    """Size of the safetensors headers of one model, together."""
     safetensors_tensors: Annotated[int, Meta(ge=1)] = 1_000_000
     """Tensors in one model."""
     shards: Annotated[int, Meta(ge=1)] = 4096

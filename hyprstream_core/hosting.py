@@ -85,7 +85,8 @@ def host_config(
 
         spawn(Program("control", HOST, host_config([Hosted("registry", …)], runtime_dir, plugins.rpc_transports())))
 
-    ``scheme`` "inproc" is for a host that is spawned as a task or a thread of the process that calls it.
+    The server spawns its hosts as subprocesses, over "ipc". ``scheme`` "inproc" is for a program that embeds a host
+    as a task or thread of its own; nothing of hyprstream does, but tests run all three modes.
     """
     config = _HostConfig(
         services=list(services),

@@ -42,6 +42,8 @@ from hyprstream_core.spawn.spawned import Spawned, spawn
 from hyprstream_core.telemetry import logger
 
 SPAWN_SECONDS = 120.0
+LIST_SECONDS = 5.0
+"""How long the list of models is waited for before the address is told without it."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a dead service is started again; doubled while it keeps dying."""
 log = logger(__name__)
@@ -206,8 +208,15 @@ class _Supervisor:
         await self._tell_what_is_served()
 
     async def _tell_what_is_served(self) -> None:
-        models = await listed_models(self._endpoint("registry"), self._launch.settings.limits)
-        served = ", ".join(models) if models else "no models yet (hyprstream clone URL gets one)"
+        """Tell the address, with the models when they can be listed: the server answers in any case."""
+        models: tuple[str, ...] = ()
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                models = await listed_models(self._endpoint("registry"), self._launch.settings.limits)
+            served = ", ".join(models) if models else "no models yet (hyprstream clone URL gets one)"
+        except (HyprstreamError, TimeoutError) as error:
+            log.warning("the models could not be listed", error=str(error) or f"no answer within {LIST_SECONDS:g} s")
+            served = "which models could not be listed yet (see: hyprstream list)"
         url = f"{self._url}/v1"
         text = f"hyprstream {__version__} answers at {url}: {served}"
         self._launch.tell("ready", text, {"url": url, "models": models, "version": __version__})

@@ -6,6 +6,7 @@ Native kernels are another distribution's business; this one runs wherever torch
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,8 +81,15 @@ class CpuOps(TorchOps):
         self._packed.clear()
 
     def _packable(self, module: nn.Module, x: Tensor) -> bool:
-        """Only a plain linear of a dtype that oneDNN knows; anything injected around it runs as it is."""
-        return isinstance(module, torch.nn.Linear) and not module._forward_hooks and can_pack(x.dtype)
+        """Only a plain linear of a dtype that oneDNN knows; anything injected in or around it runs as it is."""
+        return (
+            isinstance(module, torch.nn.Linear)
+            and type(module).forward is torch.nn.Linear.forward
+            and "forward" not in vars(module)
+            and not module._forward_hooks
+            and not module._forward_pre_hooks
+            and can_pack(x.dtype)
+        )
 
     def _pack(self, modules: tuple[nn.Module, ...]) -> PackedLinear:
         key = tuple(id(module) for module in modules)
@@ -109,7 +117,9 @@ class CpuBackend(Backend):
 
     def __init__(self, threads: int = 0) -> None:
         torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-        self._promised = 0
+        # Without a count: collected caches leave the set by themselves, on whatever thread and at whatever moment.
+        self._caches: weakref.WeakSet[CpuKVCache] = weakref.WeakSet()
+        self._lock = threading.Lock()
 
     @classmethod
     def create(cls, settings: EngineSettings) -> CpuBackend:
@@ -122,8 +132,11 @@ class CpuBackend(Backend):
         return torch.device("cpu")
 
     def free_memory(self) -> int:
-        """What the kernel and the control groups leave, less what KV caches may still claim."""
-        return max(0, free_memory() - self._promised)
+        """What the kernel and the control groups leave, less the pages of KV caches that will be taken when written.
+        (Pages that were written are not in what the kernel leaves.)"""
+        with self._lock:
+            caches = list(self._caches)
+        return max(0, free_memory() - sum(cache.unwritten_bytes for cache in caches))
 
     def prepare(self, model: CausalLM, config: DecoderConfig) -> Ops:
         """Operations with an empty packing cache."""
@@ -142,12 +155,9 @@ class CpuBackend(Backend):
     def allocate_kv(self, config: DecoderConfig, dtype: torch.dtype, num_blocks: int, block_size: int) -> KVCache:
         """Zero pages, which take memory only once written; promised to this cache as long as it lives."""
         kv = CpuKVCache(config, dtype, num_blocks, block_size)
-        self._promise(kv.num_bytes)
-        weakref.finalize(kv, self._promise, -kv.num_bytes)
+        with self._lock:
+            self._caches.add(kv)
         return kv
-
-    def _promise(self, num_bytes: int) -> None:
-        self._promised += num_bytes
 
     def stage(self, ops: Ops, kv: KVCache, chunks: Sequence[Chunk], rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Step]:
         """Token ids and their places."""

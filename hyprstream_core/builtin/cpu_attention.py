@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from hyprstream_core.builtin.memory import resident_bytes
 from hyprstream_core.interfaces.device import Chunk, Ops, Step
 
 if TYPE_CHECKING:
@@ -34,6 +35,15 @@ class CpuKVCache:
         self.keys = [_lazy_zeros(shape, dtype) for _ in range(config.num_layers)]
         self.values = [_lazy_zeros(shape, dtype) for _ in range(config.num_layers)]
         self.num_bytes = 2 * config.num_layers * self.keys[0].nbytes
+        self._is_lazy = self._resident() == 0
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """What this cache may still take: pages that nothing was written to. (All, where the kernel does not tell.)"""
+        return max(0, self.num_bytes - self._resident()) if self._is_lazy else self.num_bytes
+
+    def _resident(self) -> int:
+        return sum(resident_bytes(store.data_ptr(), store.nbytes) for store in (*self.keys, *self.values))
 
     def write(self, layer: int, slots_T: Tensor, k_TKE: Tensor, v_TKE: Tensor) -> None:
         """Store the new tokens at ``slots_T`` (block · block_size + offset)."""
@@ -72,7 +82,6 @@ class PromptChunk:
     first: int
     last: int
     blocks_1N: Tensor
-    num_cached: int
     mask_TS: Tensor | None
 
 
@@ -133,7 +142,7 @@ def _prompt(chunk: Chunk, first: int, block_size: int) -> PromptChunk:
     mask = None
     if chunk.start:
         mask = torch.arange(stop) <= torch.arange(chunk.start, stop).unsqueeze(1)
-    return PromptChunk(first, first + len(chunk.tokens), table, chunk.start, mask)
+    return PromptChunk(first, first + len(chunk.tokens), table, mask)
 
 
 def paged_attention(layer: int, q_THE: Tensor, k_TKE: Tensor, v_TKE: Tensor, step: PagedStep) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +30,23 @@ _V2 = Files("", "memory.max", "memory.current", "inactive_file")
 def free_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes that may still be allocated without swapping or being killed."""
     return min([_available(proc), *_headrooms(proc, cgroups)])
+
+
+def resident_bytes(address: int, length: int) -> int:
+    """How many of ``length`` bytes from ``address`` (a page's start) are in memory, by whole pages: mincore(2).
+
+    Raises:
+        OSError: nothing is mapped there.
+    """
+    pages = (ctypes.c_ubyte * -(-length // mmap.PAGESIZE))()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(length), pages):
+        raise OSError(number := ctypes.get_errno(), os.strerror(number))
+    return min(length, mmap.PAGESIZE * sum(memoryview(pages).tobytes().translate(_LOWEST_BIT)))
+
+
+_LOWEST_BIT = bytes(i & 1 for i in range(256))
+"""mincore's other bits are undefined."""
 
 
 def _available(proc: Path) -> int:

@@ -7,7 +7,7 @@
     # keeps its content under a hash: a later prompt that begins alike takes it back from either side.
 
 A block is hashed when all its tokens are computed: a 128-bit chain over the salt (tenant, commit, adapter) and all
-tokens up to its end, so equal hashes mean equal prefixes. Every operation is O(1).
+tokens up to its end, so equal hashes mean equal prefixes. Every operation is O(1) per block.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ class BlockPool:
             self._by_hash[digest] = block
 
     def check_integrity(self) -> None:
-        """Raise :class:`InternalError` unless counts, links and hashes agree. For tests and idle moments."""
+        """Raise :class:`InternalError` unless counts, links and hashes agree. Takes time for each block: for tests, and
+        after a step that failed."""
         linked, block = [], self._head.newer
         while block is not None and block is not self._tail:
             if block.num_refs or block.newer is None or block.newer.older is not block:

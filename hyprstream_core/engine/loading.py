@@ -15,16 +15,16 @@ from hyprstream_core.engine.runner import Runner
 from hyprstream_core.errors import UnsupportedModel, WeightsError
 from hyprstream_core.interfaces.device import Backend, Chunk, Ops, SamplingRow
 from hyprstream_core.interfaces.model import CausalLM, DecoderConfig, Family
+from hyprstream_core.model_files import read_object
 from hyprstream_core.nn.rope import RopeTable
-from hyprstream_core.weights.index import open_index, read_json
+from hyprstream_core.weights.index import open_index
 from hyprstream_core.weights.loader import load_into
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """An engine and what must be given back when it is unloaded."""
+    """An engine and what must be given back when it is unloaded. ``dtype`` is what it is computed in, ``num_bytes``
+    what its tensors take in the weight files (not what they take packed, nor the KV cache)."""
 
     engine: Engine
     config: DecoderConfig
@@ -40,15 +40,15 @@ class LoadedModel:
 def load_model(
     directory: Path, family: type[Family], backend: Backend, settings: EngineSettings, limits: Limits
 ) -> LoadedModel:
-    """Read, map, pack and warm up the model in ``directory``.
+    """Read, map, pack and warm up the model in ``directory``; a load that fails leaves nothing in the backend.
 
     Raises:
         WeightsError: files that lie, miss tensors or do not fit the configuration.
         UnsupportedModel: the family does not implement an option, or the dtype does not fit the device.
     """
-    config = family.parse_config(read_json(directory / "config.json", limits))
-    dtype_name = config.dtype if settings.dtype == "auto" else settings.dtype
-    dtype = DTYPES[dtype_name]
+    config = family.parse_config(read_object(directory / "config.json", limits.json_file_bytes) or {})
+    dtype_name = settings.dtype_of(config.dtype)
+    dtype: torch.dtype = getattr(torch, dtype_name)
     index = open_index(directory, limits)
     model = family.build(config)
     load_into(
@@ -60,24 +60,28 @@ def load_model(
     )
     model.tie()
     ops = backend.prepare(model, config)
-    num_blocks = plan_blocks(config, dtype, backend, settings)
-    kv = backend.allocate_kv(config, dtype, num_blocks, settings.block_size)
-    rope = RopeTable(config.rope, config.head_dim, backend.device)
-    warm_up(model, ops, backend, config, dtype, rope)
-    engine = Engine(
-        Runner(model, ops, kv, rope, backend),
-        BlockPool(num_blocks, settings.block_size),
-        settings,
-        max_len=max_len(config, settings),
-        vocab_size=config.vocab_size,
-    )
+    try:
+        engine = _start(model, ops, backend, settings, dtype)
+    except BaseException:
+        backend.release(ops)
+        raise
     return LoadedModel(engine, config, dtype_name, index.num_bytes, lambda: backend.release(ops))
 
 
-def max_len(config: DecoderConfig, settings: EngineSettings) -> int:
-    """Longest prompt plus answer: the model's limit, or ``engine.max_context`` when that is lower."""
-    limit = settings.max_context or config.max_position_embeddings
-    return min(limit, config.max_position_embeddings)
+def _start(model: CausalLM, ops: Ops, backend: Backend, settings: EngineSettings, dtype: torch.dtype) -> Engine:
+    """Warm the model up, then plan its KV cache: what the warm-up packs is not free any more."""
+    config = model.config
+    rope = RopeTable(config.rope, config.head_dim, backend.device)
+    warm_up(model, ops, backend, dtype, rope)
+    num_blocks = plan_blocks(config, dtype, backend, settings)
+    kv = backend.allocate_kv(config, dtype, num_blocks, settings.block_size)
+    return Engine(
+        Runner(model, ops, kv, rope, backend),
+        BlockPool(num_blocks, settings.block_size),
+        settings,
+        max_len=settings.context_of(config.max_position_embeddings),
+        vocab_size=config.vocab_size,
+    )
 
 
 def plan_blocks(config: DecoderConfig, dtype: torch.dtype, backend: Backend, settings: EngineSettings) -> int:
@@ -87,7 +91,8 @@ def plan_blocks(config: DecoderConfig, dtype: torch.dtype, backend: Backend, set
         UnsupportedModel: not even one block fits.
     """
     block_bytes = backend.kv_block_bytes(config, dtype, settings.block_size)
-    wanted = settings.max_running * -(-max_len(config, settings) // settings.block_size)
+    longest = settings.context_of(config.max_position_embeddings)
+    wanted = settings.max_running * -(-longest // settings.block_size)
     allowed = settings.kv_memory or backend.free_memory() // 3
     num_blocks = min(wanted, allowed // block_bytes)
     if num_blocks < 1:
@@ -99,15 +104,13 @@ def plan_blocks(config: DecoderConfig, dtype: torch.dtype, backend: Backend, set
 
 
 @torch.inference_mode()
-def warm_up(
-    model: CausalLM, ops: Ops, backend: Backend, config: DecoderConfig, dtype: torch.dtype, rope: RopeTable
-) -> None:
+def warm_up(model: CausalLM, ops: Ops, backend: Backend, dtype: torch.dtype, rope: RopeTable) -> None:
     """Compute one token on a scratch cache, so that everything lazy is done before the first request.
 
     Raises:
         WeightsError: the logits are not finite.
     """
-    kv = backend.allocate_kv(config, dtype, 1, 4)
+    kv = backend.allocate_kv(model.config, dtype, 1, 4)
     ids_T, step = backend.stage(ops, kv, [Chunk((0,), 0, (0,))], rope.upto(1))
     logits_RV = model.logits(model.forward(ids_T, step), step)
     if not torch.isfinite(logits_RV).all():
@@ -115,4 +118,4 @@ def warm_up(
     backend.sample(logits_RV, [SamplingRow(temperature=0.0)])
 
 
-__all__ = ["DTYPES", "LoadedModel", "load_model", "max_len", "plan_blocks", "warm_up"]
+__all__ = ["LoadedModel", "load_model", "plan_blocks", "warm_up"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from hyprstream_core.engine.blocks import BlockPool, chain_hash
 from hyprstream_core.engine.sequence import Sequence, Status
-from hyprstream_core.errors import InvalidRequest, Overloaded
+from hyprstream_core.errors import Overloaded
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,13 @@ class Scheduler:
         return bool(self.waiting or self.running)
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence.
+        """Queue a sequence, which must fit into the pool when it is alone (the engine sees to that).
 
         Raises:
             Overloaded: ``max_waiting`` sequences wait already.
-            InvalidRequest: it could never fit, even alone.
         """
         if len(self.waiting) >= self.max_waiting:
             raise Overloaded(f"{len(self.waiting)} requests are waiting, at most {self.max_waiting} may", retry_after=1)
-        capacity = self.pool.num_blocks * self.pool.block_size
-        needed = sequence.num_prompt + sequence.params.max_tokens
-        if needed > capacity:
-            raise InvalidRequest(
-                f"prompt and answer need up to {needed} tokens of KV cache, there are {capacity}",
-                remedy="lower max_tokens, shorten the prompt, or raise engine.kv_memory",
-                param="max_tokens",
-            )
         self.waiting.append(sequence)
 
     def schedule(self) -> list[Scheduled]:

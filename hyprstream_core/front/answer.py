@@ -90,7 +90,7 @@ class Answer(AsyncIterator[Delta]):
     @property
     def cached_tokens(self) -> int:
         """Prompt tokens that the prefix cache supplied, as far as known now."""
-        # Further choices of a prompt find what the first one has just computed: only that one counts.
+        # Of a prompt's choices the first counts: what others find may be what that one has just computed.
         per_prompt = max(len(self._choices) // max(len(self.prompt_ids), 1), 1)
         return sum(choice.cached_tokens for choice in self._choices[::per_prompt])
 

@@ -101,9 +101,13 @@ class ChoiceStream:
             self.num_reasoning += 1
 
     def _text(self, token: int) -> str:
-        """What one more token lets out. As long as ``min_tokens`` are not reached, nothing can stop the answer."""
-        text = self._detokeniser.feed((token,))
-        return text if self.num_tokens <= self.request.params.min_tokens else self._stops.feed(text)
+        """What one more token lets out."""
+        return self._stops.feed(self._detokeniser.feed((token,)), may_end=self._may_stop)
+
+    @property
+    def _may_stop(self) -> bool:
+        """Whether the latest token may complete a stop string: the first ``min_tokens`` may only begin one."""
+        return self.num_tokens > self.request.params.min_tokens
 
     def _reason(self, chunk: TokenChunk) -> FinishReason | None:
         if self._stops.matched is not None:
@@ -116,7 +120,7 @@ class ChoiceStream:
         """What was held back on the way."""
         text = ""
         if self._stops.matched is None:
-            text = self._stops.feed(self._detokeniser.finish()) + self._stops.finish()
+            text = self._stops.feed(self._detokeniser.finish(), may_end=self._may_stop) + self._stops.finish()
         return [*self._parser.feed(text), *self._parser.finish()]
 
 

@@ -102,8 +102,7 @@ class Front:
             )
         voice = await self._voices.get(description)
         quotes = Quotes(voice.tokenizer.specials)
-        special_tokens = voice.tokenizer.special_tokens | description.special_tokens
-        talk = conversation(prompt, description.template, special_tokens, quotes, self._limits)
+        talk = conversation(prompt, description.template, voice.tokenizer.special_tokens, quotes, self._limits)
         rendered = talk.cut(await self._renderer.render(description.template, talk.variables))
         chunks = await asyncio.to_thread(voice.tokenizer.encode_all, quotes.chunks(rendered), add_special_tokens=False)
         ids = tuple(chain.from_iterable(chunks))

@@ -6,7 +6,6 @@ Defaults, lowest first: the server's (those of :class:`SamplingParams`) < the mo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from hyprstream_core.interfaces.inference import Description, SamplingParams
 
 @dataclass(frozen=True)
 class Range:
-    """What values a number may have."""
+    """What values a number may have. (NaN is in no range: every comparison with it is false.)"""
 
     expected: str
     holds: Callable[[float], bool]
@@ -130,9 +129,10 @@ def _value(name: str, options: Options, description: Description) -> float:
     if default is None:
         server: float = getattr(_SERVER, name)
         return server
-    if not (math.isfinite(default) and RANGES[name].holds(default)):
+    allowed = RANGES[name]  # numbers of the model come as floats, integers too
+    if not allowed.holds(default) or (allowed.integer and not default.is_integer()):
         raise InvalidRequest(
-            f"the model's generation_config.json sets {name} to {default}, expected {RANGES[name].expected}",
+            f"the model's generation_config.json sets {name} to {default}, expected {allowed.expected}",
             remedy=f"give {name} in the request, or correct the model",
             param=name,
         )
@@ -140,7 +140,6 @@ def _value(name: str, options: Options, description: Description) -> float:
 
 
 def _check_number(name: str, value: Any, allowed: Range) -> None:
-    # NaN is in no range: every comparison with it is false.
     kind_fits = type(value) is int or (type(value) is float and not allowed.integer)
     if not kind_fits or not allowed.holds(value):
         raise _invalid(name, value, allowed.expected)

@@ -56,25 +56,27 @@ class Ops(Protocol):
     adapter injected around a linear is never bypassed. Training and inference differ only here."""
 
     def embedding(self, module: nn.Embedding, ids_T: Tensor) -> Tensor:
-        """Rows ``[T, D]`` of the table."""
+        """Rows ``[T, D]`` of the table ``[V, D]``."""
 
     def linear(self, module: nn.Module, x: Tensor) -> Tensor:
-        """``module(x)`` over the last dimension."""
+        """``module(x)``: ``[..., in]`` → ``[..., out]``, T or R rows."""
 
     def linears(self, modules: tuple[nn.Module, ...], x: Tensor) -> tuple[Tensor, ...]:
-        """Several linears of one input; a backend may stack their weights."""
+        """Several linears of one input ``[T, in]``, each ``[T, out]`` with its own width; a backend may stack their
+        weights."""
 
     def rms_norm(self, module: Norm, x: Tensor) -> Tensor:
-        """Root mean square norm over the last dimension with ``module.weight`` and ``module.eps``."""
+        """Root mean square norm over the last dimension with ``module.weight`` and ``module.eps``; ``x`` is ``[T, D]``,
+        or ``[T, H, E]`` for a norm of each head (the weight is ``[E]`` then), and keeps its shape."""
 
     def add_rms_norm(self, module: Norm, residual: Tensor, x: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``(residual + x, rms_norm(residual + x))``; ``x`` None counts as zero."""
+        """``(residual + x, rms_norm(residual + x))``, all ``[T, D]``; ``x`` None counts as zero."""
 
     def rope(self, x_THE: Tensor, step: Step) -> Tensor:
-        """Rotate queries or keys to their positions (half-split convention)."""
+        """Rotate queries or keys ``[T, H, E]`` to their positions (half-split convention)."""
 
     def silu_mul(self, gate: Tensor, up: Tensor) -> Tensor:
-        """``silu(gate) * up``."""
+        """``silu(gate) * up``, all of one shape ``[T, width]``."""
 
     def attention(self, layer: int, q_THE: Tensor, k_TKE: Tensor, v_TKE: Tensor, step: Step) -> Tensor:
         """Causal attention of each token over its own sequence, ``[T, H, E]``. With a KV cache, the new
@@ -84,7 +86,8 @@ class Ops(Protocol):
 @dataclass
 class Step:
     """One forward pass: the operations to use and where each token stands. Backends subclass it with
-    whatever their attention needs."""
+    whatever their attention needs. ``positions_T`` is each token's place in its sequence, from 0: families with
+    learned positions index their table with it. The cosines and sines are those of these positions, ``[T, E]``."""
 
     ops: Ops
     positions_T: Tensor
@@ -106,7 +109,8 @@ class Chunk:
 class SamplingRow:
     """How to choose one token. ``temperature`` 0 is argmax; ``top_k`` 0 and ``top_p`` 1 are off.
     ``seed`` and ``position`` key the random draw, so that it does not depend on the batch.
-    ``history`` is what the repetition penalty looks at."""
+    ``prompt`` and ``output`` are the sequence's token ids as far as penalties look at them: the repetition penalty at
+    both, presence and frequency at ``output``; empty when there is no penalty. ``banned`` ids are never chosen."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -131,7 +135,12 @@ class KVCache(Protocol):
 
 
 class Backend(ABC):
-    """One device. The engine process owns one and calls it from one thread."""
+    """One device. The engine process owns one.
+
+    Calls that concern one model (its ``ops``, its KV caches) come one at a time. Models are loaded on threads of their
+    own beside the engine thread, so that streams go on meanwhile: calls that concern different models overlap, and
+    what a backend keeps for all of them it has to lock.
+    """
 
     name: str
 
@@ -147,7 +156,7 @@ class Backend(ABC):
 
     @abstractmethod
     def free_memory(self) -> int:
-        """Bytes that may still be allocated."""
+        """Bytes that may still be allocated; what was allocated and takes memory only when used is not among them."""
 
     @abstractmethod
     def prepare(self, model: CausalLM, config: DecoderConfig) -> Ops:
@@ -167,8 +176,9 @@ class Backend(ABC):
 
     @abstractmethod
     def stage(self, ops: Ops, kv: KVCache, chunks: Sequence[Chunk], rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Step]:
-        """Token ids ``[T]`` of all chunks in order, and the step that places them."""
+        """Token ids ``[T]`` of all chunks in order, and the step that places them. ``rope`` is cosines and sines in
+        fp32, ``[P, E]`` each, with a row for every position that occurs."""
 
     @abstractmethod
     def sample(self, logits_RV: Tensor, rows: Sequence[SamplingRow]) -> list[int]:
-        """One token id per row."""
+        """One token id per row of ``[R, V]``, which may be overwritten."""

@@ -68,7 +68,8 @@ class TokenChunk:
 @dataclass(frozen=True)
 class ModelInfo:
     """One servable reference, as the registry knows it. ``id`` is ``name:ref``; ``kind`` is "branch", "tag" or
-    "commit"; sizes in bytes; times in Unix seconds. ``created`` is the commit's time."""
+    "commit"; sizes in bytes; times in Unix seconds. ``created`` is the commit's time. ``parent`` is the model that an
+    adapter belongs to: always "" until there are adapters."""
 
     id: str
     name: str
@@ -101,7 +102,6 @@ class Description:
     commit: str
     directory: str
     template: str
-    special_tokens: dict[str, str] = field(default_factory=dict)
     generation_config: dict[str, float] = field(default_factory=dict)
     eos_token_ids: tuple[int, ...] = ()
     max_model_len: int = 0
@@ -111,7 +111,8 @@ class Description:
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """Counters of one engine process since its start. ``ready`` is False while a model is loading."""
+    """Counters of one engine process since its start. ``ready`` is False when the engine thread has ended, and while
+    the only models are still being loaded; ``loaded`` are commits, ``started`` is Unix seconds."""
 
     ready: bool
     running: int

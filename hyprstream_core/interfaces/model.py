@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A model family by its Hugging Face names. ``load`` names a :class:`Family` subclass."""
+    """A model family by its Hugging Face names. ``load`` names a :class:`Family` subclass; ``model_types`` are looked
+    at for a model whose config.json lists no architecture."""
 
     name: str
     hf_architectures: tuple[str, ...]
@@ -29,11 +30,10 @@ class Architecture:
 
 @dataclass(frozen=True)
 class RopeConfig:
-    """Rotary position embedding: base frequency and scaling (``type`` "default" is none)."""
+    """Rotary position embedding: base frequency and kind of scaling ("default" is none)."""
 
     theta: float = 10_000.0
     type: str = "default"
-    parameters: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,22 @@ either implemented or refused by name, before anything is allocated."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from hyprstream_core import model_files
 from hyprstream_core.errors import UnsupportedModel, WeightsError
+from hyprstream_core.excerpts import one_line, shown
 from hyprstream_core.interfaces.model import RopeConfig
+from hyprstream_core.model_files import DTYPES, MAX_POSITIONS, MAX_VOCAB
 from hyprstream_core.nn.rope import check
 
-DTYPES = ("float32", "bfloat16", "float16")
 MAX_LAYERS = 1024
 MAX_WIDTH = 2**20
-MAX_VOCAB = 2**24
-MAX_POSITIONS = 2**26
+ROPE_TABLES = ("rope_parameters", "rope_scaling")
+ROPE_KEYS = frozenset({"rope_type", "type", "rope_theta", "partial_rotary_factor"})
+"""What a table for rope of type "default" may say."""
+_THETA = (1.0, 1e12)
 
 
 class ConfigReader:
@@ -54,14 +57,14 @@ class ConfigReader:
         """``key`` may only be ``value``, or absent."""
         got = self._config.get(key, value)
         if got != value:
-            raise UnsupportedModel(f"config.json: {key!r} is {got!r}, only {value!r} is implemented", param=key)
+            raise UnsupportedModel(f"config.json: {key!r} is {shown(got)}, only {value!r} is implemented", param=key)
 
     def only_entries(self, key: str, value: str) -> None:
         """``key``, when present, is a list that holds only ``value``."""
         entries = self._config.get(key) or []
         if not isinstance(entries, list) or (odd := [e for e in entries if e != value]):
             raise UnsupportedModel(
-                f"config.json: {key!r} holds {odd[0] if isinstance(entries, list) else entries!r}, "
+                f"config.json: {key!r} holds {shown(odd[0] if isinstance(entries, list) else entries)}, "
                 f"only {value!r} is implemented",
                 param=key,
             )
@@ -94,32 +97,53 @@ class ConfigReader:
         }
 
     def _rope(self, theta: float) -> RopeConfig:
-        """``rope_parameters`` (transformers 5) or ``rope_theta`` with ``rope_scaling``."""
-        table = self._config.get("rope_parameters") or self._config.get("rope_scaling") or {}
+        """``rope_parameters`` (transformers 5) or ``rope_scaling`` beside ``rope_theta``; both when they agree."""
+        self._whole_heads(self._config, "partial_rotary_factor")
+        top = self._config.get("rope_theta")
+        base = self._number(self._config, "rope_theta", theta, *_THETA)
+        found = [self._rope_table(key, base) for key in ROPE_TABLES if self._config.get(key)]
+        if not found:
+            return RopeConfig(base)
+        if any(rope != found[0] for rope in found) or (top is not None and found[0].theta != base):
+            raise UnsupportedModel(
+                "config.json: rope_theta, rope_parameters and rope_scaling contradict each other", param="rope_scaling"
+            )
+        return found[0]
+
+    def _rope_table(self, key: str, base: float) -> RopeConfig:
+        """One table. What is not understood is refused: ignored, it would change every answer."""
+        table = self._config[key]
         if not isinstance(table, Mapping):
-            raise self._bad("rope_parameters", table, "an object")
-        top = self._number(self._config, "rope_theta", theta, 1.0, 1e12)
-        kind = table.get("rope_type") or table.get("type") or "default"
-        rope = RopeConfig(self._number(table, "rope_theta", top, 1.0, 1e12), str(kind), dict(table))
-        check(rope)
+            raise self._bad(key, table, "an object")
+        kinds = {str(table[name]) for name in ("rope_type", "type") if table.get(name) is not None} or {"default"}
+        rope = RopeConfig(self._number(table, "rope_theta", base, *_THETA), one_line("/".join(sorted(kinds)), 40))
+        check(rope, key)
+        self._whole_heads(table, key)
+        if odd := [name for name, value in table.items() if value is not None and name not in ROPE_KEYS]:
+            raise UnsupportedModel(f"config.json: {key} has {shown(odd[0])}, which is not implemented", param=key)
         return rope
 
+    def _whole_heads(self, table: Mapping[str, Any], key: str) -> None:
+        """All of a head is rotated; ``key`` of config.json says otherwise."""
+        if self._number(table, "partial_rotary_factor", 1.0, 0.0, 1.0) != 1.0:
+            raise UnsupportedModel(
+                f"config.json: {key} asks for a partial_rotary_factor below 1, which is not implemented", param=key
+            )
+
     def _dtype(self) -> str:
-        name = str(self._config.get("dtype") or self._config.get("torch_dtype") or "float32")
+        name = model_files.dtype(self._config)
         if name not in DTYPES:
             raise UnsupportedModel(f"config.json: dtype {name!r} is not one of {', '.join(DTYPES)}", param="dtype")
         return name
 
     def _number(self, table: Mapping[str, Any], key: str, default: float, low: float, high: float) -> float:
         value = table.get(key)
-        value = default if value is None else value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        number = default if value is None else model_files.finite(value)
+        if number is None:
             raise self._bad(key, value, "a finite number")
-        if not low <= value <= high:
+        if not low <= number <= high:
             raise self._bad(key, value, f"a number from {low} to {high}")
-        return float(value)
+        return number
 
     def _bad(self, key: str, value: Any, expected: str) -> WeightsError:
-        return WeightsError(
-            f"config.json: {key!r} is {value!r}, expected {expected}", code="weights.bad_config", param=key
-        )
+        return model_files.bad_value("config.json", key, value, expected)

@@ -88,7 +88,7 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
 
     def forward(self, residual_TD: Tensor, delta_TD: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
-        """One layer."""
+        """``residual_TD`` and ``delta_TD`` ``[T, D]`` (None in the first layer: zero) → the next layer's two."""
         residual_TD, x_TD = step.ops.add_rms_norm(self.input_layernorm, residual_TD, delta_TD)
         residual_TD, x_TD = step.ops.add_rms_norm(
             self.post_attention_layernorm, residual_TD, self.self_attn(x_TD, step)

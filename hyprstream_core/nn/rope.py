@@ -20,15 +20,16 @@ SCALINGS = ("default",)
 """Kinds of rope scaling that :class:`RopeTable` computes."""
 
 
-def check(rope: RopeConfig) -> None:
-    """Refuse a kind of scaling that is not implemented.
+def check(rope: RopeConfig, key: str = "rope_scaling") -> None:
+    """Refuse a kind of scaling that is not implemented; ``key`` of config.json asks for it.
 
     Raises:
         UnsupportedModel: names the kind and those that are known.
     """
     if rope.type not in SCALINGS:
         raise UnsupportedModel(
-            f"rope scaling {rope.type!r} is not implemented; known: {', '.join(SCALINGS)}", param="rope_scaling"
+            f"config.json: {key} asks for {rope.type!r}, which is not implemented; known: {', '.join(SCALINGS)}",
+            param=key,
         )
 
 

@@ -1,4 +1,4 @@
-"""Which plugins there are, and how the things that their records name are imported."""
+"""Which plugins there are, and what to say of those that there are not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hyprstream_core.errors import PluginError, PluginMissing
+from hyprstream_core.errors import PluginMissing
 
 if TYPE_CHECKING:
     from hyprstream_core.plugins.loaded import PluginState
@@ -55,37 +55,6 @@ def _version(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "?"
-
-
-def load(path: str) -> Any:
-    """Import ``"module:attribute"``.
-
-    Raises:
-        PluginError: it cannot be imported or does not exist.
-    """
-    module, _, attribute = path.partition(":")
-    try:
-        value: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            value = getattr(value, part)
-    except (Exception, SystemExit) as error:  # the code of others may raise whatever it likes
-        if is_interrupt(error):
-            raise KeyboardInterrupt from error
-        raise PluginError(f"cannot load {path!r}: {type(error).__name__}: {error}") from error
-    return value
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Whether ``error`` is ctrl-C, or what became of it: Python before 3.12 wraps it in a RuntimeError when it
-    strikes while a class is made, and a plugin may do the like."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        if isinstance(cause, KeyboardInterrupt):
-            return True
-        seen.add(id(cause))
-        cause = cause.__cause__ or cause.__context__
-    return False
 
 
 def missing(what: str, name: str, known: Iterable[str], states: Iterable[PluginState] = ()) -> PluginMissing:

@@ -22,7 +22,8 @@ from hyprstream_core.interfaces.service import Service
 from hyprstream_core.interfaces.settings import Settings
 from hyprstream_core.interfaces.storage import StorageFilter, WorktreeDriver
 from hyprstream_core.interfaces.transport import GitTransport, RpcTransport
-from hyprstream_core.plugins.discovery import Candidate, installed, is_interrupt, missing
+from hyprstream_core.lazy import is_interrupt
+from hyprstream_core.plugins.discovery import Candidate, installed, missing
 from hyprstream_core.plugins.rules import MAX_RECORDS, RECORDS, check_records
 from hyprstream_core.telemetry import Event, logger
 
@@ -42,6 +43,8 @@ class PluginState:
     reason: str = ""
     hooks: tuple[str, ...] = ()
     builtin: bool = field(default=False, repr=False)
+    module: str = field(default="", repr=False)
+    """Name of the module that was imported, "" when there is none."""
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict, repr=False)
     """Hook → its implementation, while the state is ok."""
 
@@ -127,6 +130,7 @@ class Plugins:
         return "in plugins.disable" if candidate.name in self._settings.disable else ""
 
     def _register(self, module: object, state: PluginState) -> None:
+        state.module = str(getattr(module, "__name__", ""))
         version = str(getattr(module, "api_version", "missing"))
         if version.split(".")[0] != API_VERSION.split(".")[0]:
             state.state = "incompatible"
@@ -207,8 +211,9 @@ class Plugins:
         """All configuration sections."""
         return self._all("hyprstream_settings", Settings)
 
-    def architecture_for(self, hf_architectures: Sequence[str]) -> Architecture:
-        """The family that implements one of ``hf_architectures`` (``config.json``'s list).
+    def architecture_for(self, hf_architectures: Sequence[str], model_type: str = "") -> Architecture:
+        """The family that implements one of ``hf_architectures`` (``config.json``'s list); for a model that lists
+        none, the only one for its ``model_type``.
 
         Raises:
             PluginMissing: none does; names the distribution to install when it is known.
@@ -216,6 +221,9 @@ class Plugins:
         for architecture in self.architectures():
             if set(architecture.hf_architectures) & set(hf_architectures):
                 return architecture
+        of_type = [a for a in self.architectures() if model_type in a.model_types]
+        if not hf_architectures and len(of_type) == 1:
+            return of_type[0]
         wanted = ", ".join(map(repr, hf_architectures)) or "none named in config.json"
         known = sorted(n for a in self.architectures() for n in a.hf_architectures)
         raise missing(f"architecture {wanted}", hf_architectures[0] if hf_architectures else "", known, self.states)

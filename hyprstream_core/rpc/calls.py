@@ -83,9 +83,10 @@ class Call:
         return f"{self.method.service}.{self.method.name}"
 
     def grant(self, count: int) -> None:
-        """The client has read ``count`` more chunks; it can never be owed more than one window."""
-        self._credit = min(self._credit + count, wire.WINDOW)
-        self._granted.set()
+        """The client has read ``count`` more chunks; it can never be owed more than one window. None are no news."""
+        if count > 0:
+            self._credit = min(self._credit + count, wire.WINDOW)
+            self._granted.set()
 
     def end(self, reason: HyprstreamError, *, tell: bool) -> bool:
         """Cancel the task, once; with ``tell`` the client receives ``reason``. False when it has ended already."""
@@ -95,8 +96,9 @@ class Call:
         self.task.cancel()
         return True
 
-    async def run(self, send: Send) -> bool:
-        """Answer the call. True when it ended well; every failure has been sent as an error record."""
+    async def run(self, send: Send) -> HyprstreamError | None:
+        """Answer the call. The error that it ended in, which has been sent; None when it ended well, or when its
+        client went away."""
         e = self.envelope
         _CURRENT.set(CallContext(e.subject, e.request_id, e.traceparent, e.deadline))
         with bind(request_id=e.request_id or None):
@@ -105,8 +107,8 @@ class Call:
                 if error is not None and self._tell:
                     await send(wire.ERR, seal_reply(encode_error(error, self._limits), e.call_id))
             except PeerGone:
-                return False
-        return error is None
+                return None
+        return error
 
     async def _attempt(self, send: Send) -> HyprstreamError | None:
         remaining = max(0.0, self.envelope.deadline - time.time()) if self.envelope.deadline else None
@@ -114,6 +116,9 @@ class Call:
         try:
             async with limit:
                 await (self._stream(send) if self.method.streaming else self._reply(send))
+        except InternalError as error:
+            log.exception("a method failed", method=self.name)
+            return error
         except HyprstreamError as error:
             return error
         except asyncio.CancelledError:
@@ -158,7 +163,7 @@ class Call:
         iterator = self.method.call(self._service, self._request())
         try:
             async for record in iterator:
-                if not self._credit:
+                if self._credit <= 0:
                     await self._wait_for_reader()
                 self._credit -= 1
                 await send(wire.CHUNK, self._encode(record))
@@ -169,10 +174,11 @@ class Call:
 
     async def _wait_for_reader(self) -> None:
         """The window is full: wait for MORE, so that what an idle reader makes us hold stays bounded."""
-        self._granted.clear()
         try:
             async with asyncio.timeout(self._stall_timeout):
-                await self._granted.wait()
+                while self._credit <= 0:
+                    self._granted.clear()
+                    await self._granted.wait()
         except TimeoutError:
             raise Overloaded(
                 f"the reader of {self.name} took none of {wire.WINDOW} chunks for {self._stall_timeout:g} s",

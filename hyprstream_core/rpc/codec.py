@@ -1,8 +1,8 @@
 """Records ↔ Cap'n Proto bytes.
 
 A record is a frozen dataclass; its struct has the same name in the contract's ``.capnp`` file and its
-fields in camelCase. ``X | None`` is a group ``{none, value}``, a mapping a list of entries. Fields that a
-dataclass requires must be there: an absent pointer is refused, where Cap'n Proto would make up "".
+fields in camelCase. ``X | None`` is a group ``{none, value}``, a mapping of texts to numbers a list of entries.
+Fields that a dataclass requires must be there: an absent pointer is refused, where Cap'n Proto would make up "".
 
 Rules for foreign bytes, in this order: whole size, segment table (the message must end where the table
 says), traversal limit (what is read stays in proportion to what was sent), nesting limit, types, number
@@ -209,7 +209,7 @@ def _kind(hint: Any, schema: Path) -> tuple[Write, Read]:
         if arguments[0] in (str, int, float, bool):
             return _write_scalars, lambda message, wire, _: tuple(getattr(message, wire))
         return _records_kind(_codec(arguments[0], schema))
-    if origin in (dict, Mapping) and arguments[0] is str and arguments[1] in (str, float):
+    if origin in (dict, Mapping) and arguments == (str, float):
         return _write_entries, lambda message, wire, budget: dict(_read_entries(message, wire, budget))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         codec = _codec(hint, schema)

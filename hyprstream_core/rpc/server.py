@@ -63,8 +63,8 @@ class ServerOptions:
 
 @dataclass
 class Counters:
-    """Since the server's start: messages dropped as malformed, calls begun, calls that ended in an error,
-    calls cancelled by their client, clients that vanished with calls running."""
+    """Since the server's start: messages dropped as malformed, calls begun, calls that were refused or ended in an
+    error, calls cancelled by their client, clients that vanished with calls running. Logged when the server stops."""
 
     dropped: int = 0
     calls: int = 0
@@ -191,6 +191,7 @@ class Server:
                 await self._sweeper
         self._pump.close()
         self._release()
+        log.info("rpc server stopped", services=sorted(self._services), **vars(self.counters))
 
     def _on_message(self, frames: list[bytes]) -> None:
         """Dispatch one message; it must never raise, or the socket would go unread."""
@@ -274,8 +275,8 @@ class Server:
                 await self._send_slowly((name, call_id, kind, body))
 
         async def serve() -> None:
-            if not await call.run(send):
-                self.counters.errors += 1
+            error = await call.run(send)
+            self.counters.errors += error is not None and not isinstance(error, Cancelled)
 
         def ended(task: asyncio.Task[None]) -> None:
             """Not in ``serve``'s own ``finally``: a task that is cancelled before its first turn runs none of it."""

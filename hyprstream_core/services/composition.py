@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from hyprstream_core.config import EngineSettings, Settings
-from hyprstream_core.errors import HyprstreamError, PluginError
+from hyprstream_core.errors import PluginError
 from hyprstream_core.interfaces.device import Backend
 from hyprstream_core.plugins import Plugins, discover, load, missing
 
@@ -42,9 +42,4 @@ def choose_backend(plugins: Plugins, settings: EngineSettings) -> Backend:
     return backend
 
 
-def one_line(error: HyprstreamError) -> str:
-    """An error for a status column."""
-    return " ".join(str(error).split())
-
-
-__all__ = ["choose_backend", "from_config", "one_line"]
+__all__ = ["choose_backend", "from_config"]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hyprstream_core import model_files
 from hyprstream_core.config import Limits
-from hyprstream_core.errors import WeightsError
-from hyprstream_core.weights.index import WeightIndex, open_index, read_json
+from hyprstream_core.model_files import MAX_POSITIONS, MAX_VOCAB, bad_config, bad_value
+from hyprstream_core.weights.index import WeightIndex, open_index
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 """Keys of generation_config.json that are defaults of a request."""
-SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 TEMPLATE_FILE = "chat_template.jinja"
+MAX_EOS_IDS = 1024
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,40 @@ class ModelFiles:
     @property
     def architectures(self) -> tuple[str, ...]:
         """Hugging Face's names of the model's classes."""
-        names = self.config.get("architectures")
-        return tuple(str(name) for name in names) if isinstance(names, list) else ()
+        return model_files.architectures(self.config)
+
+    @property
+    def model_type(self) -> str:
+        """Hugging Face's name of the family, "" when there is none."""
+        return model_files.model_type(self.config)
 
     @property
     def dtype(self) -> str:
         """The checkpoint's dtype by torch's name."""
-        return str(self.config.get("dtype") or self.config.get("torch_dtype") or "float32")
+        return model_files.dtype(self.config)
 
-    def count(self, key: str) -> int:
-        """A positive integer of config.json.
+    @property
+    def max_positions(self) -> int:
+        """The longest context that the model was made for, in tokens.
 
         Raises:
-            WeightsError: it is missing or something else.
+            WeightsError: config.json does not say it, or says something else.
         """
+        return self._count("max_position_embeddings", MAX_POSITIONS)
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest token id.
+
+        Raises:
+            WeightsError: config.json does not say it, or says something else.
+        """
+        return self._count("vocab_size", MAX_VOCAB)
+
+    def _count(self, key: str, maximum: int) -> int:
         value = self.config.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise _bad("config.json", key, value, "a positive integer")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
+            raise bad_value("config.json", key, value, f"an integer from 1 to {maximum}")
         return value
 
     def index(self) -> WeightIndex:
@@ -58,15 +75,17 @@ class ModelFiles:
         """Every id that ends an answer: generation_config.json's, else config.json's.
 
         Raises:
-            WeightsError: an id outside the vocabulary.
+            WeightsError: an id outside the vocabulary, or too many of them.
         """
         raw = self.generation.get("eos_token_id")
         raw = self.config.get("eos_token_id") if raw is None else raw
         ids = raw if isinstance(raw, list) else [] if raw is None else [raw]
-        vocab = self.count("vocab_size")
+        vocab = self.vocab_size
+        if len(ids) > MAX_EOS_IDS:
+            raise bad_value("generation_config.json", "eos_token_id", ids, f"at most {MAX_EOS_IDS} ids")
         for token in ids:
             if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < vocab:
-                raise _bad("generation_config.json", "eos_token_id", token, f"an id below {vocab}")
+                raise bad_value("generation_config.json", "eos_token_id", token, f"an id below {vocab}")
         return tuple(ids)
 
     def sampling_defaults(self) -> dict[str, float]:
@@ -80,9 +99,9 @@ class ModelFiles:
             value = self.generation.get(key)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise _bad("generation_config.json", key, value, "a finite number")
-            found[key] = float(value)
+            if (number := model_files.finite(value)) is None:
+                raise bad_value("generation_config.json", key, value, "a finite number")
+            found[key] = number
         if self.generation.get("do_sample") is False:
             found["temperature"] = 0.0
         return found
@@ -91,23 +110,19 @@ class ModelFiles:
         """The chat template's source, "" when the model has none.
 
         Raises:
-            WeightsError: it is longer than ``limits.template_bytes``.
+            WeightsError: it is longer than ``limits.template_bytes``, or not Unicode.
         """
-        path = self.directory / TEMPLATE_FILE
-        size = path.stat().st_size if path.is_file() else 0
-        source = path.read_text("utf-8", errors="replace") if 0 < size <= self.limits.template_bytes else ""
-        if not size:
-            source = _named_template(self.tokenizer.get("chat_template"))
+        maximum = self.limits.template_bytes
+        if source := model_files.read_text(self.directory / TEMPLATE_FILE, maximum):
+            return source
+        source = _named_template(self.tokenizer.get("chat_template"))
+        try:
             size = len(source.encode())
-        if size > self.limits.template_bytes:
-            raise WeightsError(f"the chat template has {size} bytes, at most {self.limits.template_bytes} are read")
+        except UnicodeEncodeError:
+            raise bad_config("the chat template in tokenizer_config.json holds a lone surrogate") from None
+        if size > maximum:
+            raise bad_config(f"the chat template has {size} bytes, at most {maximum} are read")
         return source
-
-    def special_tokens(self) -> dict[str, str]:
-        """The tokens that templates know by name."""
-        values = {key: self.tokenizer.get(key) for key in SPECIAL_TOKENS}
-        texts = {k: v.get("content") if isinstance(v, dict) else v for k, v in values.items()}
-        return {k: v for k, v in texts.items() if isinstance(v, str)}
 
 
 def read_model_files(directory: Path, limits: Limits) -> ModelFiles:
@@ -116,17 +131,17 @@ def read_model_files(directory: Path, limits: Limits) -> ModelFiles:
     Raises:
         WeightsError: config.json is missing, or a file is not what it should be.
     """
-    if not (directory / "config.json").is_file():
-        raise WeightsError("this commit has no config.json, so it is not a model", code="weights.bad_config")
 
-    def optional(name: str) -> Mapping[str, Any]:
-        return read_json(directory / name, limits) if (directory / name).is_file() else {}
+    def read(name: str) -> Mapping[str, Any] | None:
+        return model_files.read_object(directory / name, limits.json_file_bytes)
 
+    if (config := read("config.json")) is None:
+        raise bad_config("this commit has no config.json, so it is not a model")
     return ModelFiles(
         directory,
-        config=read_json(directory / "config.json", limits),
-        generation=optional("generation_config.json"),
-        tokenizer=optional("tokenizer_config.json"),
+        config=config,
+        generation=read("generation_config.json") or {},
+        tokenizer=read("tokenizer_config.json") or {},
         limits=limits,
     )
 
@@ -140,7 +155,3 @@ def _named_template(value: Any) -> str:
     )
     default = named.get("default")
     return default if isinstance(default, str) else ""
-
-
-def _bad(file: str, key: str, value: Any, expected: str) -> WeightsError:
-    return WeightsError(f"{file}: {key!r} is {value!r}, expected {expected}", code="weights.bad_config", param=key)

@@ -2,14 +2,18 @@
 
 asyncio: submit, cancel, call ──▶ inbox ──▶ engine thread: drain inbox → step each engine with work
               deliver(outputs) ◀── one call per step ──┘
+
+Nobody waits for ever: a command is either run by the thread, or answered when the thread has ended. An engine that
+cannot be mended after a step that failed is dropped, and the others go on.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from hyprstream_core.errors import HyprstreamError, InternalError, Unavailable
@@ -24,20 +28,30 @@ T = TypeVar("T")
 Output = tuple[str, TokenChunk | HyprstreamError]
 
 
+@dataclass(frozen=True)
+class _Command:
+    """Exactly one of the two is called: ``act`` on the engine thread, or ``lost`` with the reason why not."""
+
+    act: Callable[[], None]
+    lost: Callable[[HyprstreamError], None]
+
+
 class EngineLoop:
     """Drives any number of engines, round robin, one step each.
 
-    ``deliver`` gets what each step added, on the engine thread; it must only hand it over.
+    ``deliver`` gets what each step added, and ``on_drop`` the key of an engine that was dropped; both on the engine
+    thread, so they must only hand it over. Requests are told apart by their ``request_id``: the caller makes it unique.
     """
 
-    def __init__(self, deliver: Callable[[list[Output]], None]) -> None:
-        self._deliver = deliver
-        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+    def __init__(self, deliver: Callable[[list[Output]], None], on_drop: Callable[[str], None]) -> None:
+        self._deliver, self._on_drop = deliver, on_drop
+        self._inbox: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._engines: dict[str, Engine] = {}
-        self._owner: dict[str, Engine] = {}
+        self._owner: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._stopping = False
-        self._broken = False
+        self._lock = threading.Lock()
+        self._ended: HyprstreamError | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -52,11 +66,11 @@ class EngineLoop:
     @property
     def is_alive(self) -> bool:
         """Whether the thread runs and will go on."""
-        return self._thread.is_alive() and not self._broken
+        return self._thread.is_alive() and self._ended is None
 
     def add(self, key: str, engine: Engine) -> None:
         """Drive ``engine`` from now on."""
-        self._inbox.put(lambda: self._engines.__setitem__(key, engine))
+        self._put(_Command(lambda: self._engines.__setitem__(key, engine), lambda _: None))
 
     def remove(self, key: str) -> Future[None]:
         """Stop driving an idle engine; done when the thread holds it no longer."""
@@ -75,25 +89,26 @@ class EngineLoop:
                 if engine is None:
                     raise Unavailable("the model was unloaded before the request reached it", remedy="try again")
                 engine.submit(request)
-                self._owner[request.request_id] = engine
+                self._owner[request.request_id] = key
             except Exception as error:
                 self._deliver([(request.request_id, _failure(error, "a request could not be queued"))])
 
-        self._inbox.put(act)
-        if self._broken:  # looked at after the command is in: either the dying thread saw it, or we see this
-            self._deliver([(request.request_id, _lost())])
+        self._put(_Command(act, lambda reason: self._deliver([(request.request_id, reason)])))
 
     def cancel(self, request_id: str) -> None:
         """End a request before the next step."""
 
         def act() -> None:
-            if engine := self._owner.pop(request_id, None):
-                engine.cancel(request_id)
+            if (key := self._owner.pop(request_id, None)) is not None:
+                self._cancel(key, [request_id])
 
-        self._inbox.put(act)
+        self._put(_Command(act, lambda _: None))
 
     def call(self, function: Callable[[], T]) -> Future[T]:
-        """Run ``function`` on the engine thread, between steps."""
+        """Run ``function`` on the engine thread, between steps.
+
+        Its future raises InternalError or Unavailable when the thread has ended.
+        """
         future: Future[T] = Future()
 
         def act() -> None:
@@ -104,66 +119,108 @@ class EngineLoop:
             except Exception as error:
                 future.set_exception(error)
 
-        self._inbox.put(act)
-        if self._broken and future.set_running_or_notify_cancel():
-            future.set_exception(_lost())
+        def lost(reason: HyprstreamError) -> None:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(reason)
+
+        self._put(_Command(act, lost))
         return future
 
+    def _put(self, command: _Command) -> None:
+        with self._lock:  # so that no command comes into the inbox once its last one was answered
+            if self._ended is None:
+                self._inbox.put(command)
+                return
+        command.lost(self._ended)
+
     def _run(self) -> None:
+        reason: HyprstreamError = Unavailable("the engine has stopped")
         try:
             while not self._stopping:
                 self._drain()
                 self._step_all()
-        except Exception:  # a defect of ours: nobody may wait for a thread that is gone
+        except Exception:
             log.exception("the engine thread ended")
-            self._broken = True
-            self._deliver([(request_id, _lost()) for request_id in self._owner])
+            reason = InternalError("the engine thread ended", remedy="restart the server")
+        self._end(reason)
+
+    def _end(self, reason: HyprstreamError) -> None:
+        """Let go of all engines, and answer every command that nobody will run."""
+        with self._lock:
+            self._ended = reason
+        self._engines.clear()
+        if isinstance(reason, InternalError):
+            self._deliver([(request_id, reason) for request_id in self._owner])
+        self._owner.clear()
+        while True:
+            try:
+                command = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            if command is not None:
+                command.lost(reason)
 
     def _step_all(self) -> None:
         """One step of each. A function of its own, so that nothing here holds an engine while the thread waits."""
-        for engine in [e for e in self._engines.values() if e.has_work]:
-            self._step(engine)
+        for key in [key for key, engine in self._engines.items() if engine.has_work]:
+            self._step(key)
 
     def _drain(self) -> None:
         """Do what was asked for; wait for it when no engine has work."""
         idle = not any(engine.has_work for engine in self._engines.values())
         while not self._stopping:
             try:
-                act = self._inbox.get(block=idle)
+                command = self._inbox.get(block=idle)
             except queue.Empty:
                 return
             idle = False
-            if act is None:
+            if command is None:
                 self._stopping = True
                 return
             try:
-                act()
+                command.act()
             except Exception:
                 log.exception("a command of the engine thread failed")
 
-    def _step(self, engine: Engine) -> None:
-        outputs: list[Output]
+    def _step(self, key: str) -> None:
         try:
-            outputs = list(engine.step())
+            outputs: list[Output] = list(self._engines[key].step())
         except Exception as error:
-            failure = _failure(error, "an engine step failed")
-            outputs = [(request_id, failure) for request_id, owner in self._owner.items() if owner is engine]
-            for request_id, _ in outputs:
-                engine.cancel(request_id)
+            self._fail(key, _failure(error, "an engine step failed"))
+            return
         for request_id, chunk in outputs:
             if isinstance(chunk, HyprstreamError) or chunk.finish_reason:
                 self._owner.pop(request_id, None)
         if outputs:
             self._deliver(outputs)
 
+    def _fail(self, key: str, failure: HyprstreamError) -> None:
+        """End every request of one engine with ``failure``."""
+        requests = [request_id for request_id, owner in self._owner.items() if owner == key]
+        for request_id in requests:
+            del self._owner[request_id]
+        self._cancel(key, requests, check=True)
+        self._deliver([(request_id, failure) for request_id in requests])
 
-def _lost() -> InternalError:
-    return InternalError("the engine thread ended", remedy="restart the server")
+    def _cancel(self, key: str, requests: Iterable[str], *, check: bool = False) -> None:
+        """Take ``requests`` out of an engine; one that cannot do that, or then fails its ``check``, is dropped."""
+        if (engine := self._engines.get(key)) is None:
+            return
+        try:
+            for request_id in requests:
+                engine.cancel(request_id)
+            if check:
+                engine.pool.check_integrity()
+        except Exception:
+            log.exception("an engine is broken and has been dropped", commit=key)
+            del self._engines[key]
+            self._on_drop(key)
+            self._fail(key, InternalError("the engine of this model broke", remedy="try again: it is loaded anew"))
 
 
 def _failure(error: Exception, what: str) -> HyprstreamError:
-    """What the caller is told: a typed error as it is, anything else without its internals (they are logged)."""
-    if isinstance(error, HyprstreamError):
+    """What the caller is told: a refusal as it is, a defect without its internals, which are logged."""
+    if isinstance(error, HyprstreamError) and not isinstance(error, InternalError):
         return error
     log.exception(what)
-    return InternalError(what)
+    return InternalError(what, remedy="the server's log has the details")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from hyprstream_core.config import Settings
 from hyprstream_core.engine.loading import LoadedModel, load_model
-from hyprstream_core.errors import HyprstreamError, InvalidRequest, Unavailable
+from hyprstream_core.errors import HyprstreamError, InternalError, Unavailable
 from hyprstream_core.interfaces.device import Backend
 from hyprstream_core.interfaces.inference import EngineStatus, GenerateRequest, TokenChunk
 from hyprstream_core.plugins import Plugins, load
@@ -25,6 +26,7 @@ from hyprstream_core.services.store import open_store
 from hyprstream_core.telemetry import Event, logger
 
 log = logger(__name__)
+T = TypeVar("T")
 
 
 @dataclass
@@ -55,7 +57,8 @@ class InferenceService:
         self._backend: Backend | None = None
         self._streams: dict[str, asyncio.Queue[TokenChunk | HyprstreamError]] = {}
         self._asyncio: asyncio.AbstractEventLoop | None = None
-        self._engine_loop = EngineLoop(self._deliver)
+        self._numbers = itertools.count()
+        self._engine_loop = EngineLoop(self._deliver, self._dropped)
         self._retired = Totals()
         self._models = ModelCache(
             self._load, self._engine_loop, settings.engine.max_cached_models, on_unload=self._retired.add
@@ -94,28 +97,33 @@ class InferenceService:
         """
         if not self._engine_loop.is_alive:
             raise Unavailable("the engine is not running", remedy="restart the server")
-        if request.request_id in self._streams:
-            raise InvalidRequest(f"request id {request.request_id!r} is in use", param="request_id")
-        stream = self._streams[request.request_id] = asyncio.Queue()
-        began, num_tokens, finished = time.monotonic(), 0, False
+        # Not the caller's id: chunks of a cancelled request must never reach the next one of that name.
+        key = str(next(self._numbers))
+        stream = self._streams[key] = asyncio.Queue()
+        began, num_tokens, outcome = time.monotonic(), 0, "cancelled"
         try:
             async with self._models.use(request.model, request.commit):
-                self._engine_loop.submit(request.commit, request)
+                self._engine_loop.submit(request.commit, replace(request, request_id=key))
+                ended = False
                 try:
-                    while not finished:
+                    while not ended:
                         chunk = await stream.get()
                         if isinstance(chunk, HyprstreamError):
-                            finished = True
+                            ended = True
                             raise chunk
                         num_tokens += len(chunk.token_ids)
-                        finished = chunk.finish_reason is not None
+                        if chunk.finish_reason is not None:
+                            ended, outcome = True, chunk.finish_reason
                         yield chunk
                 finally:
-                    if not finished:
-                        self._engine_loop.cancel(request.request_id)
+                    if not ended:
+                        self._engine_loop.cancel(key)
+        except Exception as error:
+            outcome = error.error_code if isinstance(error, HyprstreamError) else InternalError.code
+            raise
         finally:
-            del self._streams[request.request_id]
-            self._observe(request, num_tokens, time.monotonic() - began, finished)
+            del self._streams[key]
+            self._observe(request, num_tokens, time.monotonic() - began, outcome)
 
     async def status(self) -> EngineStatus:
         """Current counters."""
@@ -142,34 +150,44 @@ class InferenceService:
         # By its id alone: a branch that somebody named like this commit must not stand in its way.
         directory = self._store.snapshot(self._store.commit(model, commit))
         limits = self._settings.limits
-        record = self._plugins.architecture_for(read_model_files(directory, limits).architectures)
+        files = read_model_files(directory, limits)
+        record = self._plugins.architecture_for(files.architectures, files.model_type)
         if self._backend is None:
             raise RuntimeError("the inference service was not started")
         loaded = load_model(directory, load(record.load), self._backend, self._settings.engine, limits)
         seconds = round(time.monotonic() - began, 3)
-        log.info("model loaded", model=model, commit=commit, dtype=loaded.dtype, seconds=seconds)
-        self._plugins.observe(Event("model.loaded", {"model": model, "commit": commit, "seconds": seconds}))
+        facts = {"model": model, "commit": commit, "weight_bytes": loaded.num_bytes, "seconds": seconds}
+        log.info("model loaded", dtype=loaded.dtype, **facts)
+        self._plugins.observe(Event("model.loaded", facts))
         return loaded
 
     def _deliver(self, outputs: list[Output]) -> None:
         """Hand a step's outputs to the event loop (called on the engine thread)."""
+        self._hand_over(self._dispatch, outputs)
+
+    def _dropped(self, commit: str) -> None:
+        """An engine broke (called on the engine thread)."""
+        self._hand_over(self._models.drop, commit)
+
+    def _hand_over(self, function: Callable[[T], None], argument: T) -> None:
         if self._asyncio is not None:
             with suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                self._asyncio.call_soon_threadsafe(self._dispatch, outputs)
+                self._asyncio.call_soon_threadsafe(function, argument)
 
     def _dispatch(self, outputs: list[Output]) -> None:
-        for request_id, chunk in outputs:
-            if stream := self._streams.get(request_id):
+        for key, chunk in outputs:
+            if stream := self._streams.get(key):
                 stream.put_nowait(chunk)
 
-    def _observe(self, request: GenerateRequest, num_tokens: int, seconds: float, finished: bool) -> None:
+    def _observe(self, request: GenerateRequest, num_tokens: int, seconds: float, outcome: str) -> None:
+        """``outcome`` is the finish reason ("stop", "length", "cancelled"), or the code of the error it ended in."""
         fields = {
             "model": request.model,
             "commit": request.commit,
             "prompt_tokens": len(request.prompt_ids),
             "generated_tokens": num_tokens,
             "seconds": round(seconds, 4),
-            "finished": finished,
+            "outcome": outcome,
         }
         log.info("request done", request_id=request.request_id, **fields)
         self._plugins.observe(Event("request.finished", {"request_id": request.request_id, **fields}))

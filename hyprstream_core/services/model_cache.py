@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING
 
 from hyprstream_core.errors import Overloaded
 from hyprstream_core.services.engine_loop import EngineLoop
+from hyprstream_core.services.threads import in_daemon_thread
 from hyprstream_core.telemetry import logger
 
 if TYPE_CHECKING:
     from hyprstream_core.engine.loading import LoadedModel
 
 log = logger(__name__)
-T = TypeVar("T")
 
 
 @dataclass
@@ -75,7 +74,7 @@ class ModelCache:
 
     async def _load(self, model: str, commit: str) -> LoadedModel:
         try:
-            loaded = await in_daemon_thread(self.load, model, commit)
+            loaded = await in_daemon_thread(f"load {commit[:12]}", self.load, model, commit)
         except BaseException:
             self.slots.pop(commit, None)
             raise
@@ -97,10 +96,19 @@ class ModelCache:
         if not _succeeded(slot.loading):
             return
         await asyncio.wrap_future(self.loop.remove(commit))
-        loaded = slot.loading.result()
+        self._free(slot.loading.result())
+        log.info("model unloaded", commit=commit)
+
+    def drop(self, commit: str) -> None:
+        """Forget a model whose engine is driven no more, users or not: the next request loads it anew."""
+        slot = self.slots.pop(commit, None)
+        if slot is not None and _succeeded(slot.loading):
+            self._free(slot.loading.result())
+            log.warning("broken model unloaded", commit=commit)
+
+    def _free(self, loaded: LoadedModel) -> None:
         self.on_unload(loaded)
         loaded.unload()
-        log.info("model unloaded", commit=commit)
 
     async def close(self) -> None:
         """Give up loads in progress. Loaded models go with the process."""
@@ -111,28 +119,3 @@ class ModelCache:
 
 def _succeeded(task: asyncio.Task[LoadedModel]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
-
-
-def in_daemon_thread(function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
-    """Run a blocking function beside the event loop, in a thread that the process does not wait for when it ends."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(cast("T", result))
-        else:
-            future.set_exception(error)
-
-    def work() -> None:
-        try:
-            outcome: tuple[T | None, BaseException | None] = function(*arguments), None
-        except BaseException as error:
-            outcome = None, error
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    threading.Thread(target=work, name=f"load {arguments[0]}", daemon=True).start()
-    return future

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from hyprstream_core import lazy
 from hyprstream_core.config import LogSettings
-from hyprstream_core.errors import HyprstreamError, InternalError, PluginError
+from hyprstream_core.errors import HyprstreamError, InternalError
 from hyprstream_core.interfaces.service import SpawnMode
 from hyprstream_core.telemetry import logger
 
@@ -49,10 +49,11 @@ async def started(load: str, config: Mapping[str, Any]) -> tuple[Runnable, Mappi
     """Load, make and start a runnable; with the plain data that it returned.
 
     Raises:
+        PluginError: the class cannot be imported or does not exist.
         HyprstreamError: the runnable's own, or InternalError for anything else that it raised (which is logged).
     """
     try:
-        runnable: Runnable = _load(load).create(dict(config))
+        runnable: Runnable = lazy.load(load).create(dict(config))
         return runnable, dict(await runnable.start() or {})
     except HyprstreamError:
         raise
@@ -61,15 +62,3 @@ async def started(load: str, config: Mapping[str, Any]) -> tuple[Runnable, Mappi
         raise InternalError(
             f"{load} failed to start: {type(error).__name__}: {error}", remedy="the log has the traceback"
         ) from error
-
-
-def _load(path: str) -> Any:
-    """Import ``"module:Class"``.
-
-    Raises:
-        PluginError: it cannot be imported or does not exist.
-    """
-    try:
-        return pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise PluginError(f"cannot load {path!r}: {type(error).__name__}: {error}") from error

@@ -3,7 +3,7 @@
 ::
 
     created ──spawn──▶ spawning ──ready──▶ active ──stop──▶ stopping ──▶ stopped
-                          └──────failed────────┴──────died───────────────────▲
+                          └───failed, stop─────┴──────died───────────────────▲
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -33,6 +34,9 @@ class Spawned(ABC):
     def __init__(self, program: Program) -> None:
         self.program = program
         self._state: State = "created"
+        self._starting: asyncio.Task[Mapping[str, Any]] | None = None
+        self._settled = asyncio.Event()
+        self._unwanted = False
         self.pid = os.getpid()
         self.info: Mapping[str, Any] = {}
 
@@ -55,34 +59,50 @@ class Spawned(ABC):
 
         Raises:
             HyprstreamError: what it raised while starting; it is stopped.
-            Unavailable: it died, or was not ready within ``timeout`` seconds; it is stopped.
+            Unavailable: it died, was not ready within ``timeout`` seconds, or :meth:`stop` was called meanwhile; it is
+                stopped.
         """
         if self.state != "created":
             raise InternalError(f"{self.name} is {self.state}; each Spawned starts once")
         self._state = "spawning"
+        self._starting = asyncio.create_task(self._start())  # a task, so that stop can end it
         try:
             async with asyncio.timeout(timeout) as limit:
-                self.info = await self._start()
+                self.info = await self._starting
         except BaseException as error:
             await self._abandon()
             self._state = "stopped"
             if isinstance(error, TimeoutError) and limit.expired():
                 raise Unavailable(f"{self.name} was not ready within {timeout:g} s", code="spawn.timeout") from None
+            if isinstance(error, asyncio.CancelledError) and self._unwanted and not _is_cancelled():
+                raise Unavailable(f"{self.name} was stopped while it started", code="spawn.stopped") from None
             raise
-        self._state = "active"
+        else:
+            self._state = "active"
+        finally:
+            self._settled.set()
 
     async def stop(self, grace: float = 10.0) -> None:
-        """Stop it and wait until it has; nothing happens when it has stopped already.
+        """Stop it and wait until it has; nothing happens when it has stopped already. A start is given up.
+
+        Several may call it, one after the other or at once; each waits ``grace`` seconds at most.
 
         Raises:
             Unavailable: a task or thread is still busy after ``grace`` seconds. (A subprocess is killed.)
         """
-        if self.state == "active":
-            self._state = "stopping"
-            await self._stop(grace)
+        deadline = time.monotonic() + grace
+        if self._state == "created":
             self._state = "stopped"
-        elif self.state == "stopping":
-            await self.wait()
+        if self._state == "spawning" and self._starting:
+            self._unwanted = True
+            self._starting.cancel()
+            try:
+                await asyncio.wait_for(self._settled.wait(), grace)
+            except TimeoutError:
+                raise _busy(self.name, grace) from None
+        if self.state in ("active", "stopping"):
+            self._state = "stopping"
+            await self._stop(max(0.0, deadline - time.monotonic()))
             self._state = "stopped"
 
     @abstractmethod
@@ -93,17 +113,19 @@ class Spawned(ABC):
     async def _start(self) -> Mapping[str, Any]: ...
 
     @abstractmethod
-    async def _stop(self, grace: float) -> None: ...
+    async def _stop(self, grace: float) -> None:
+        """Stop it within ``grace`` seconds, or raise; may be called again, and while another call waits."""
 
     @abstractmethod
     async def _abandon(self) -> None:
-        """Clear away what a failed start has left."""
+        """Clear away what a start that failed, or was given up, has left."""
 
 
 class _Task(Spawned):
     """Runs in this event loop."""
 
     _runnable: Runnable | None = None
+    _stopping: asyncio.Task[None] | None = None
 
     def __init__(self, program: Program) -> None:
         super().__init__(program)
@@ -114,17 +136,22 @@ class _Task(Spawned):
         return info
 
     async def _stop(self, grace: float) -> None:
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._halt())
+        if not (await asyncio.wait({self._stopping}, timeout=grace))[0]:
+            raise _busy(self.name, grace)
+
+    async def _halt(self) -> None:
         try:
-            async with asyncio.timeout(grace):
-                if self._runnable:
-                    await self._runnable.stop()
-        except TimeoutError:
-            raise _busy(self.name, grace) from None
+            if self._runnable:
+                await self._runnable.stop()
+        except Exception:
+            log.exception("a service failed to stop", service=self.name)
         finally:
             self._done.set()
 
     async def _abandon(self) -> None:
-        self._done.set()
+        await self._halt()
 
     async def wait(self) -> int:
         await self._done.wait()
@@ -137,14 +164,18 @@ class _Thread(Spawned):
     def __init__(self, program: Program) -> None:
         super().__init__(program)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._halt: asyncio.Event | None = None
-        self._starting: asyncio.Task[Any] | None = None
+        self._halt = asyncio.Event()
+        self._life: asyncio.Task[Any] | None = None
+        self._thread: threading.Thread | None = None
+        self._given_up = threading.Event()
         self._done = threading.Event()
 
     async def _start(self) -> Mapping[str, Any]:
         ready: Future[Mapping[str, Any]] = Future()
         ready.set_running_or_notify_cancel()
-        threading.Thread(target=self._run, args=(ready,), name=f"hyprstream {self.name}", daemon=True).start()
+        name = f"hyprstream {self.name}"
+        self._thread = threading.Thread(target=self._run, args=(ready,), name=name, daemon=True)
+        self._thread.start()
         return await asyncio.wrap_future(ready)
 
     def _run(self, ready: Future[Mapping[str, Any]]) -> None:
@@ -156,16 +187,17 @@ class _Thread(Spawned):
             self._done.set()
 
     async def _live(self, ready: Future[Mapping[str, Any]]) -> None:
-        self._halt, self._loop = asyncio.Event(), asyncio.get_running_loop()
-        self._starting = asyncio.current_task()
+        self._life, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+        if self._given_up.is_set():  # looked at after the loop is there for _abandon to see
+            return
         try:
             runnable, info = await started(self.program.load, self.program.config)
         except BaseException as error:
             ready.set_exception(error)
             return
-        self._starting = None
         ready.set_result(info)
-        await self._halt.wait()
+        with suppress(asyncio.CancelledError):  # given up in the moment in which it was ready
+            await self._halt.wait()
         await runnable.stop()
 
     def _in_thread(self, action: Callable[[], object]) -> None:
@@ -174,21 +206,27 @@ class _Thread(Spawned):
                 self._loop.call_soon_threadsafe(action)
 
     async def _stop(self, grace: float) -> None:
-        if self._halt:
-            self._in_thread(self._halt.set)
+        self._in_thread(self._halt.set)
         if not await asyncio.to_thread(self._done.wait, grace):
             raise _busy(self.name, grace)
 
     async def _abandon(self) -> None:
-        if self._halt:
-            self._in_thread(self._halt.set)
-        if self._starting:
-            self._in_thread(self._starting.cancel)
+        self._given_up.set()
+        if self._thread is None:  # given up before its first turn
+            self._done.set()
+        if self._life:
+            self._in_thread(self._life.cancel)
 
     async def wait(self) -> int:
         while not self._done.is_set():
             await asyncio.sleep(POLL)
         return 0
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants this task to end, and not only what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _busy(name: str, grace: float) -> Unavailable:

@@ -25,6 +25,7 @@ from hyprstream_core.interfaces.inference import (
     ModelInfo,
     TokenChunk,
 )
+from hyprstream_core.text.tokenizer import byte_alphabet
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TEMPLATE = (
@@ -57,7 +58,7 @@ class ByteTokenizer:
             "pre_tokenizer": {"type": "ByteLevel", **_BYTE_LEVEL},
             "post_processor": None,
             "decoder": {"type": "ByteLevel", **_BYTE_LEVEL},
-            "model": {"type": "BPE", "vocab": _byte_alphabet(), "merges": []},
+            "model": {"type": "BPE", "vocab": byte_alphabet(), "merges": []},
         }
         (directory / "tokenizer.json").write_text(json.dumps(record))
         config = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
@@ -79,7 +80,6 @@ def description(
         commit=commit,
         directory=str(directory),
         template=template,
-        special_tokens={"eos_token": "<|im_end|>"},
         eos_token_ids=(ByteTokenizer.IM_END, ByteTokenizer.END),
         max_model_len=max_model_len,
         vocab_size=ByteTokenizer.VOCAB_SIZE,
@@ -216,10 +216,3 @@ class ScriptedInference:
 
 _PLAIN_TOKEN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 _BYTE_LEVEL = {"add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's printable stand-ins for bytes, each with the byte's value as its id."""
-    plain = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
-    others = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte) if byte in plain else chr(256 + others.index(byte)): byte for byte in range(256)}

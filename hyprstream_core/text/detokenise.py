@@ -33,23 +33,22 @@ class Detokeniser(Protocol):
         """The rest: U+FFFD for a character that was never completed."""
 
 
-def detokeniser(tokenizer: Tokenizer, *, skip_special_tokens: bool = True) -> Detokeniser:
-    """The right detokeniser for ``tokenizer``."""
-    kind = ByteDetokeniser if tokenizer.byte_level else WindowDetokeniser
-    return kind(tokenizer, skip_special_tokens=skip_special_tokens)
+def detokeniser(tokenizer: Tokenizer) -> Detokeniser:
+    """The right detokeniser for ``tokenizer``. Special tokens have no text."""
+    return ByteDetokeniser(tokenizer) if tokenizer.byte_level else WindowDetokeniser(tokenizer)
 
 
 class ByteDetokeniser:
     """For tokenizers whose tokens are bytes."""
 
-    def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._skipped = tokenizer.special_ids if skip_special_tokens else frozenset[int]()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def feed(self, ids: Iterable[int]) -> str:
         """Text that ``ids`` complete."""
-        data = b"".join(self._tokenizer.token_bytes(index) for index in ids if index not in self._skipped)
+        special = self._tokenizer.special_ids
+        data = b"".join(self._tokenizer.token_bytes(index) for index in ids if index not in special)
         return self._decoder.decode(data)
 
     def finish(self) -> str:
@@ -66,9 +65,8 @@ class WindowDetokeniser:
                         └ _read
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._skip = skip_special_tokens
         self._ids: list[int] = []
         self._read = 0
 
@@ -83,7 +81,7 @@ class WindowDetokeniser:
         return now[len(before) :]
 
     def _step(self, index: int) -> str:
-        if (self._skip and index in self._tokenizer.special_ids) or self._tokenizer.token(index) is None:
+        if index in self._tokenizer.special_ids or self._tokenizer.token(index) is None:
             return ""
         self._ids.append(index)
         before, now = self._decode()
@@ -95,5 +93,5 @@ class WindowDetokeniser:
         return now[len(before) :]
 
     def _decode(self) -> tuple[str, str]:
-        before = self._tokenizer.decode(self._ids[: self._read], skip_special_tokens=self._skip)
-        return before, self._tokenizer.decode(self._ids, skip_special_tokens=self._skip)
+        before = self._tokenizer.decode(self._ids[: self._read])
+        return before, self._tokenizer.decode(self._ids)

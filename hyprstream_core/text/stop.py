@@ -20,15 +20,17 @@ class StopStrings:
         self.matched: str | None = None
         """The stop string that was found."""
 
-    def feed(self, text: str) -> str:
-        """The text that can be given out. When ``matched`` is set, it is the last."""
+    def feed(self, text: str, *, may_end: bool = True) -> str:
+        """The text that can be given out. When ``matched`` is set, it is the last.
+
+        Without ``may_end`` what is completed by ``text`` does not count; what begins in it may count later.
+        """
         if not self._stops:
             return text
         if self.matched is not None or not text:
             return ""
-        text = self._held + text
-        ends = [(start + len(stop), start, stop) for stop in self._stops if (start := text.find(stop)) >= 0]
-        if ends:
+        seen, text = len(self._held), self._held + text
+        if may_end and (ends := [end for stop in self._stops if (end := _find(stop, text, seen))]):
             _, start, self.matched = min(ends)
             self._held = ""
             return text[:start]
@@ -48,3 +50,10 @@ class StopStrings:
             if any(stop.startswith(end) for stop in self._stops):
                 return length
         return 0
+
+
+def _find(stop: str, text: str, seen: int) -> tuple[int, int, str] | None:
+    """Where ``stop`` first ends beyond the first ``seen`` characters: (end, start, stop). What was seen before is held
+    because something begins there, and all that ended there has been judged."""
+    start = text.find(stop, max(0, seen - len(stop) + 1))
+    return (start + len(stop), start, stop) if start >= 0 else None

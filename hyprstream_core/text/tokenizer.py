@@ -6,17 +6,15 @@ a symbolic link.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import tokenizers
 
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import BadObject, HyprstreamError, InvalidRequest, UnsupportedModel
+from hyprstream_core.model_files import read_object, read_text
 from hyprstream_core.text.normaliser_growth import check_growth
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -39,7 +37,7 @@ class Tokenizer:
         self.specials = tuple(token.content for token in added.values() if token.special)
         # A sequence may hold more than the one decoder: only the plain form is known to be just bytes.
         self.byte_level = isinstance(self._tokenizer.decoder, tokenizers.decoders.ByteLevel)
-        self._bytes = _byte_table() if self.byte_level else {}
+        self._bytes = byte_alphabet() if self.byte_level else {}
 
     @classmethod
     def load(cls, directory: str | Path, limits: Limits) -> Tokenizer:
@@ -50,7 +48,7 @@ class Tokenizer:
             BadObject: a file is too large, a symbolic link, or not what it should be.
         """
         folder = Path(directory)
-        source = _read(folder / "tokenizer.json", limits.json_file_bytes)
+        source = read_text(folder / "tokenizer.json", limits.json_file_bytes, BadObject)
         if source is None:
             raise UnsupportedModel(
                 "the model has no tokenizer.json",
@@ -83,11 +81,11 @@ class Tokenizer:
                 raise InvalidRequest("the text holds a lone surrogate, expected valid Unicode") from error
         return [encoding.ids for encoding in encodings]
 
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Text of ``ids``. Ids outside the vocabulary have no text."""
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ``ids``. Special tokens and ids outside the vocabulary have no text."""
         known = [index for index in ids if 0 <= index < 2**32]
         with _library("the model's tokenizer failed"):
-            return str(self._tokenizer.decode(known, skip_special_tokens=skip_special_tokens))
+            return str(self._tokenizer.decode(known, skip_special_tokens=True))
 
     def token(self, index: int) -> str | None:
         """The token as the vocabulary writes it; None for an id outside the vocabulary."""
@@ -110,45 +108,13 @@ def special_tokens(directory: str | Path, limits: Limits) -> dict[str, str]:
     folder = Path(directory)
     found: dict[str, str] = {}
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        source = _read(folder / name, limits.json_file_bytes)
-        if source is None:
-            continue
-        record = _json_object(name, source)
+        record = read_object(folder / name, limits.json_file_bytes, BadObject) or {}
         for key in SPECIAL_TOKENS:
             value = record.get(key)
             text = value.get("content") if isinstance(value, dict) else value
             if isinstance(text, str):
                 found.setdefault(key, text)
     return found
-
-
-def _read(path: Path, maximum: int) -> str | None:
-    """The text of a file, None when there is none."""
-    try:
-        # SECURITY: the folder comes from a repository; a link could lead out of it.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise BadObject(f"{path.name} cannot be read: {error.strerror}, expected a plain file") from error
-    with os.fdopen(handle, "rb") as file:
-        data = file.read(maximum + 1)
-    if len(data) > maximum:
-        raise BadObject(f"{path.name} is larger than {maximum} bytes")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise BadObject(f"{path.name} is not UTF-8 at byte {error.start}") from error
-
-
-def _json_object(name: str, source: str) -> dict[str, Any]:
-    try:
-        record = json.loads(source)
-    except (ValueError, RecursionError) as error:
-        raise BadObject(f"{name} is not valid JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise BadObject(f"{name} holds a {type(record).__name__}, expected an object")
-    return record
 
 
 def _parse(source: str) -> tokenizers.Tokenizer:
@@ -173,8 +139,9 @@ def _library(what: str) -> Iterator[None]:
         raise BadObject(f"{what}: {error}") from error
 
 
-def _byte_table() -> dict[str, int]:
-    """GPT-2's printable alphabet for bytes (``bytes_to_unicode`` in openai/gpt-2 ``encoder.py``), reversed."""
+def byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable characters for bytes, each with its byte (``bytes_to_unicode`` in openai/gpt-2 ``encoder.py``,
+    reversed)."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     table = {chr(byte): byte for byte in plain}
     others = (byte for byte in range(256) if byte not in plain)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any, BinaryIO, TypeGuard
 
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import WeightsError
+from hyprstream_core.excerpts import shown
+from hyprstream_core.model_files import open_plain
 
 ITEM_BYTES: Mapping[str, int] = {
     "F64": 8,
@@ -49,15 +52,27 @@ class TensorEntry:
         return math.prod(self.shape)
 
 
-def read_header(path: Path, limits: Limits) -> dict[str, TensorEntry]:
+@dataclass
+class Spent:
+    """What the files of one model that were read already take of its limits: header bytes, and tensors."""
+
+    header_bytes: int = 0
+    tensors: int = 0
+
+
+def read_header(path: Path, limits: Limits, spent: Spent | None = None) -> dict[str, TensorEntry]:
     """The tensors of a safetensors file by name, in file order.
 
+    The limits are those of a whole model: ``spent`` is what its other files took, and grows by what this one takes.
+
     Raises:
+        FileNotFoundError: there is no such file.
         WeightsError: the header is too long, malformed, or does not cover the file exactly; names the
             file and, where there is one, the tensor.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    spent = spent or Spent()
+    with open_plain(path, WeightsError) as file:
+        size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if _is_short_text(file, size, limits):
             raise WeightsError(
@@ -66,18 +81,20 @@ def read_header(path: Path, limits: Limits) -> dict[str, TensorEntry]:
             )
         if size < 8 or length == 0 or length > size - 8:
             raise _bad(path, f"a header of {length} bytes does not fit in a file of {size}")
-        if length > limits.safetensors_header_bytes:
-            raise _bad(path, f"header of {length} bytes, at most {limits.safetensors_header_bytes} are read")
+        spent.header_bytes += length
+        if spent.header_bytes > limits.safetensors_header_bytes:
+            raise _beyond(path, f"headers of {spent.header_bytes} bytes", limits.safetensors_header_bytes)
         raw = _parse(path, file.read(length))
     raw.pop("__metadata__", None)
-    if len(raw) > limits.safetensors_tensors:
-        raise _bad(path, f"{len(raw)} tensors, at most {limits.safetensors_tensors} are read")
+    spent.tensors += len(raw)
+    if spent.tensors > limits.safetensors_tensors:
+        raise _beyond(path, f"{spent.tensors} tensors", limits.safetensors_tensors)
     entries = [_entry(path, name, value, 8 + length) for name, value in raw.items()]
     end = 8 + length
     for entry in sorted(entries, key=lambda e: (e.offset, e.num_bytes)):
         if entry.offset != end:
             kind = "overlaps" if entry.offset < end else "leaves a hole after"
-            raise _bad(path, f"tensor {entry.name!r} {kind} what comes before it")
+            raise _bad(path, f"tensor {shown(entry.name)} {kind} what comes before it")
         end += entry.num_bytes
     if end != size:
         raise _bad(path, f"tensors end at byte {end}, the file at {size}")
@@ -104,7 +121,7 @@ def _parse(path: Path, header: bytes) -> dict[str, Any]:
         if len(table) != len(pairs):
             counts = Counter(name for name, _ in pairs)
             twice = next(name for name, count in counts.items() if count > 1)
-            raise _bad(path, f"{twice[:100]!r} occurs twice in the header")
+            raise _bad(path, f"{shown(twice)} occurs twice in the header")
         return table
 
     try:
@@ -117,16 +134,16 @@ def _parse(path: Path, header: bytes) -> dict[str, Any]:
 
 
 def _entry(path: Path, name: str, value: Any, data_start: int) -> TensorEntry:
-    if not isinstance(value, dict) or value.get("dtype") not in ITEM_BYTES:
-        dtype = value.get("dtype") if isinstance(value, dict) else value
-        raise _bad(path, f"tensor {name!r} has dtype {dtype!r}; known: {', '.join(ITEM_BYTES)}")
+    if not isinstance(value, dict) or not isinstance(dtype := value.get("dtype"), str) or dtype not in ITEM_BYTES:
+        got = value.get("dtype") if isinstance(value, dict) else value
+        raise _bad(path, f"tensor {shown(name)} has dtype {shown(got)}; known: {', '.join(ITEM_BYTES)}")
     shape, offsets = value.get("shape"), value.get("data_offsets")
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2:
-        raise _bad(path, f"tensor {name!r} has shape {shape!r} and offsets {offsets!r}")
-    wanted = math.prod(shape) * ITEM_BYTES[value["dtype"]]
-    if offsets[1] - offsets[0] != wanted:
-        raise _bad(path, f"tensor {name!r} of shape {shape} needs {wanted} bytes, has {offsets[1] - offsets[0]}")
-    return TensorEntry(name, value["dtype"], tuple(shape), data_start + offsets[0], wanted)
+        raise _bad(path, f"tensor {shown(name)} has shape {shown(shape)} and offsets {shown(offsets)}")
+    wanted = math.prod(shape) * ITEM_BYTES[dtype]
+    if (got := offsets[1] - offsets[0]) != wanted:
+        raise _bad(path, f"tensor {shown(name)} of shape {shown(shape)} needs {shown(wanted)} bytes, has {got}")
+    return TensorEntry(name, dtype, tuple(shape), data_start + offsets[0], wanted)
 
 
 def _counts(value: Any) -> TypeGuard[list[int]]:
@@ -136,6 +153,10 @@ def _counts(value: Any) -> TypeGuard[list[int]]:
         and len(value) <= 64
         and all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63 for n in value)
     )
+
+
+def _beyond(path: Path, what: str, maximum: int) -> WeightsError:
+    return WeightsError(f"{path.name}: {what} in this model up to here, at most {maximum} are read")
 
 
 def _bad(path: Path, message: str) -> WeightsError:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import WeightsError
-from hyprstream_core.weights.header import TensorEntry, read_header
+from hyprstream_core.excerpts import shown
+from hyprstream_core.model_files import read_object
+from hyprstream_core.weights.header import Spent, TensorEntry, read_header
 
 SINGLE = "model.safetensors"
 SHARDED = "model.safetensors.index.json"
@@ -34,11 +34,6 @@ class WeightIndex:
         """Bytes of all tensors."""
         return sum(entry.num_bytes for _, entry in self.tensors.values())
 
-    @property
-    def files(self) -> list[Path]:
-        """Weight files, by name."""
-        return sorted({path for path, _ in self.tensors.values()})
-
 
 def open_index(directory: Path, limits: Limits) -> WeightIndex:
     """Read the headers of all weight files in ``directory``. No weight is read.
@@ -54,48 +49,38 @@ def open_index(directory: Path, limits: Limits) -> WeightIndex:
     else:
         raise _no_weights(directory)
     tensors: dict[str, tuple[Path, TensorEntry]] = {}
+    spent = Spent()
     for name in files:
         path = directory / name
-        if not path.is_file():
-            raise WeightsError(f"{SHARDED} names {name!r}, which is not there", code="weights.missing")
-        for tensor, entry in read_header(path, limits).items():
+        for tensor, entry in _header(path, limits, spent).items():
             if tensor in tensors:
-                raise WeightsError(f"tensor {tensor!r} is in {tensors[tensor][0].name} and in {name}")
+                raise WeightsError(f"tensor {shown(tensor)} is in {tensors[tensor][0].name} and in {name}")
             if promised is not None and promised.get(tensor) != name:
-                raise WeightsError(f"tensor {tensor!r} is in {name}, the index says {promised.get(tensor)!r}")
+                raise WeightsError(f"tensor {shown(tensor)} is in {name}, the index says {shown(promised.get(tensor))}")
             tensors[tensor] = (path, entry)
     if promised is not None and (absent := sorted(set(promised) - set(tensors))):
-        raise WeightsError(f"the index promises {absent[0]!r} in {promised[absent[0]]}, which does not hold it")
+        raise WeightsError(f"the index promises {shown(absent[0])} in {promised[absent[0]]}, which does not hold it")
     return WeightIndex(directory, tensors)
 
 
-def read_json(path: Path, limits: Limits) -> dict[str, Any]:
-    """A JSON object from a model's file, bounded in size.
-
-    Raises:
-        WeightsError: too large, not JSON, or not an object.
-    """
-    if (size := path.stat().st_size) > limits.json_file_bytes:
-        raise WeightsError(f"{path.name}: {size} bytes, at most {limits.json_file_bytes} are read")
+def _header(path: Path, limits: Limits, spent: Spent) -> dict[str, TensorEntry]:
     try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path.name} is not JSON: {type(error).__name__}", code="weights.bad_config") from None
-    if not isinstance(value, dict):
-        raise WeightsError(f"{path.name}: got {type(value).__name__}, expected an object", code="weights.bad_config")
-    return value
+        return read_header(path, limits, spent)
+    except FileNotFoundError:
+        raise WeightsError(f"{SHARDED} names {shown(path.name)}, which is not there", code="weights.missing") from None
 
 
 def _shards(directory: Path, limits: Limits) -> tuple[list[str], dict[str, str]]:
-    table = read_json(directory / SHARDED, limits).get("weight_map")
+    """The names of the weight files, and which of them holds which tensor."""
+    table = (read_object(directory / SHARDED, limits.json_file_bytes) or {}).get("weight_map")
     if not isinstance(table, dict) or not table:
         raise WeightsError(f"{SHARDED}: 'weight_map' is {type(table).__name__}, expected a non-empty object")
     files = sorted({str(name) for name in table.values()})
     if len(files) > limits.shards:
         raise WeightsError(f"{SHARDED}: {len(files)} files, at most {limits.shards} are read")
     for name in files:
-        if "/" in name or "\\" in name or "\0" in name or not name.endswith(".safetensors"):
-            raise WeightsError(f"{SHARDED}: {name!r} is not the name of a safetensors file in this folder")
+        if "/" in name or "\\" in name or "\0" in name or not name.endswith(".safetensors") or len(name) > 255:
+            raise WeightsError(f"{SHARDED}: {shown(name)} is not the name of a safetensors file in this folder")
     return files, {str(tensor): str(name) for tensor, name in table.items()}
 
 

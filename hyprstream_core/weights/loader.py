@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from hyprstream_core.errors import WeightsError
+from hyprstream_core.excerpts import shown
+from hyprstream_core.model_files import open_plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +39,8 @@ TORCH_DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-FLOATING = frozenset({"F64", "F32", "F16", "BF16"})
+FLOATING = frozenset(name for name, d in TORCH_DTYPES.items() if d.is_floating_point and d.itemsize > 1)
+"""What weights may be stored as; 8-bit floats are of no use without their scales."""
 IGNORED = ("rotary_emb.inv_freq",)
 """Endings of tensors that old checkpoints carry and every implementation recomputes."""
 
@@ -58,9 +61,7 @@ def load_into(
     used = {tensor_name(name) for name in wanted} | ({tensor_name("lm_head.weight")} if tied else set())
     odd = [name for name in sorted(set(index.tensors) - used) if not name.endswith(IGNORED)]
     if odd:
-        raise WeightsError(
-            f"tensor {odd[0]!r} belongs to nothing in this architecture ({len(odd)} such tensors)", tensor=odd[0]
-        )
+        raise WeightsError(f"tensor {shown(odd[0])} belongs to nothing in this architecture ({len(odd)} such tensors)")
     maps = {path: _map(path) for path in {path for path, _ in plan.values()}}
     for name, (path, entry) in plan.items():
         tensor = _view(maps[path], entry).to(dtype)
@@ -82,7 +83,7 @@ def _match(index: WeightIndex, name: str, shape: tuple[int, ...]) -> tuple[Path,
 
 
 def _map(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
+    with open_plain(path, WeightsError) as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 

@@ -216,7 +216,6 @@ class TestForeignIpc(RpcTransportSuite):
 
 class TestForeignInproc(RpcTransportSuite):
     link = foreign_path("hyprstream_core.builtin.rpc:Inproc")
-    is_exclusive = False
 
     def endpoint(self, folder):
         return "inproc://x"

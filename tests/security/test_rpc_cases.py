@@ -145,8 +145,13 @@ def test_case_071_commands_for_calls_that_do_not_exist_do_nothing(runtime_dir):
     serve(runtime_dir, test)
 
 
-def test_case_071_credit_has_a_ceiling(runtime_dir):
-    """However much a client grants itself, one window is all that can be on its way."""
+GRANTS = {"too much": ([b"\xff\xff\xff\xff"] * 3, 4), "nothing": ([bytes(4), b"", b"x"] * 5, 1)}
+
+
+@pytest.mark.parametrize("grant", GRANTS)
+def test_case_071_credit_has_a_ceiling(runtime_dir, grant):
+    """However much a client grants itself, one window is all that can be on its way; granting nothing frees nothing."""
+    bodies, windows = GRANTS[grant]
     opened = []
 
     class Endless(Idle):
@@ -164,10 +169,10 @@ def test_case_071_credit_has_a_ceiling(runtime_dir):
         body = Envelope(VERSION, "inference", "generate", CALL, encode(request, GENERATE.schema, LIMITS))
         socket.send_multipart([CALL, wire.REQ, seal_request(body, LIMITS)])
         await until(lambda: len(opened) >= wire.WINDOW)
-        for _ in range(3):
-            socket.send_multipart([CALL, wire.MORE, b"\xff\xff\xff\xff"])
-        await asyncio.sleep(0.3)
-        assert len(opened) <= 4 * wire.WINDOW + 2
+        for more in bodies:
+            socket.send_multipart([CALL, wire.MORE, more])
+            await asyncio.sleep(0.1)
+        assert len(opened) <= windows * wire.WINDOW + 2
         socket.close()
         await server.stop()
 

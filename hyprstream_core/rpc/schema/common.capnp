@@ -16,11 +16,6 @@ struct ErrorRecord {
   # JSON: machine-readable facts, of any shape.
 }
 
-struct TextEntry {
-  key @0 :Text;
-  value @1 :Text;
-}
-
 struct NumberEntry {
   key @0 :Text;
   value @1 :Float64;

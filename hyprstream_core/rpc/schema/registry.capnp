@@ -36,10 +36,9 @@ struct Description {
   commit @1 :Text;
   directory @2 :Text;
   template @3 :Text;
-  specialTokens @4 :List(Common.TextEntry);
-  generationConfig @5 :List(Common.NumberEntry);
-  eosTokenIds @6 :List(Int64);
-  maxModelLen @7 :Int64;
-  vocabSize @8 :Int64;
-  dtype @9 :Text;
+  generationConfig @4 :List(Common.NumberEntry);
+  eosTokenIds @5 :List(Int64);
+  maxModelLen @6 :Int64;
+  vocabSize @7 :Int64;
+  dtype @8 :Text;
 }

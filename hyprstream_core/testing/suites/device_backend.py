@@ -3,27 +3,31 @@
     class TestCuda(DeviceSuite):
         backend = "hyprstream_cuda.backend:Cuda"
 
-Everything is compared with plain torch: :class:`~hyprstream_core.nn.ops.TorchOps` over whole documents without a cache.
+Everything is compared with plain torch: :class:`~hyprstream_core.nn.ops.TorchOps` over whole documents without a
+cache; sampling with :mod:`~hyprstream_core.testing.reference_sampler`.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import pytest
 import torch
 
 from hyprstream_core.config import EngineSettings
-from hyprstream_core.engine.sampler import sample
 from hyprstream_core.interfaces.device import Backend, Chunk, Ops, SamplingRow, Step
 from hyprstream_core.interfaces.model import DecoderConfig, RopeConfig
-from hyprstream_core.nn.layers import Attention, DecoderLayer, DecoderLM, GatedMLP
+from hyprstream_core.nn.layers import Attention, DecoderLayer, DecoderLM, GatedMLP, Linear
 from hyprstream_core.nn.ops import TorchOps, packed_step
 from hyprstream_core.nn.rope import RopeTable
 from hyprstream_core.plugins import load
+from hyprstream_core.testing.reference_sampler import reference_token
 
 BLOCK_SIZE = 8
+SAMPLED = 88
 
 
 def small_model(dtype: torch.dtype, device: torch.device) -> DecoderLM:
@@ -58,6 +62,51 @@ def small_model(dtype: torch.dtype, device: torch.device) -> DecoderLM:
 
 def _normal(parameter: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return torch.randn(parameter.shape, generator=generator) * 0.15
+
+
+def wrapped(owner: torch.nn.Module, name: str) -> None:
+    """Another module in its place, around it, as peft does."""
+
+    class Doubled(torch.nn.Module):
+        def __init__(self, inner: torch.nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * self.inner(x)  # type: ignore[no-any-return]
+
+    setattr(owner, name, Doubled(owner.get_submodule(name)))
+
+
+def subclassed(owner: torch.nn.Module, name: str) -> None:
+    """A linear with a forward of its own."""
+
+    class Doubled(Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(x)
+
+    owner.get_submodule(name).__class__ = Doubled
+
+
+def replaced_forward(owner: torch.nn.Module, name: str) -> None:
+    """The method of one instance, replaced."""
+    linear: Any = owner.get_submodule(name)
+    forward = linear.forward
+    linear.forward = lambda x: 2 * forward(x)
+
+
+def hooked(owner: torch.nn.Module, name: str) -> None:
+    """A hook on what comes out."""
+    owner.get_submodule(name).register_forward_hook(lambda _, __, out: 2 * out)
+
+
+def hooked_before(owner: torch.nn.Module, name: str) -> None:
+    """A hook on what goes in."""
+    owner.get_submodule(name).register_forward_pre_hook(lambda _, inputs: (2 * inputs[0],))
+
+
+INJECTIONS = (wrapped, subclassed, replaced_forward, hooked, hooked_before)
+"""Ways to change a linear of one module, each so that the model's logits change."""
 
 
 class DeviceSuite:
@@ -124,27 +173,51 @@ class DeviceSuite:
             for g, w in zip(got, want, strict=True):
                 assert (g - w).abs().max() < self.tolerance(dtype)
 
-    def test_adapters_around_a_linear_are_not_bypassed(self, device: Backend) -> None:
-        """What is injected in place of a linear takes part in inference."""
+    @pytest.mark.parametrize("inject", INJECTIONS, ids=lambda f: f.__name__)
+    def test_what_is_injected_in_or_around_a_linear_is_not_bypassed(
+        self, device: Backend, inject: Callable[[torch.nn.Module, str], None]
+    ) -> None:
+        """However it is injected, it takes part in inference: alone, and among linears of one input."""
         model = small_model(torch.float32, device.device)
         documents = [[1, 2, 3, 4, 5]]
-
-        class Doubled(torch.nn.Module):
-            def __init__(self, inner: torch.nn.Module) -> None:
-                super().__init__()
-                self.inner = inner
-
-            def forward(self, x: torch.Tensor) -> torch.Tensor:
-                doubled: torch.Tensor = 2 * self.inner(x)
-                return doubled
-
+        plain = self.expected(model, documents)[0]
         for owner, name in (("model.layers.0.mlp", "down_proj"), ("model.layers.1.self_attn", "q_proj")):
-            module = model.get_submodule(owner)
-            setattr(module, name, Doubled(module.get_submodule(name)))
+            inject(model.get_submodule(owner), name)
         ops = device.prepare(model, model.config)
         with torch.inference_mode():
             got, want = self.run(device, ops, model, documents, [5])[0], self.expected(model, documents)[0]
+        device.release(ops)
+        assert (want - plain).abs().max() > self.tolerance(torch.float32), "the injection changes nothing"
         assert (got - want).abs().max() < self.tolerance(torch.float32)
+
+    def test_models_load_and_run_beside_each_other(self, device: Backend) -> None:
+        """Loading happens on threads of its own while the engine thread computes: nobody gets anything else."""
+        documents = [[1, 2, 3, 4, 5, 6, 7, 8, 9], [9, 8, 7]]
+        want = self.expected(small_model(torch.float32, device.device), documents)
+
+        def load_and_run(_: int) -> float:
+            model = small_model(torch.float32, device.device)
+            ops = device.prepare(model, model.config)
+            with torch.inference_mode():
+                got = self.run(device, ops, model, documents, [4, 1])
+            device.release(ops)
+            return max(float((g - w).abs().max()) for g, w in zip(got, want, strict=True))
+
+        with ThreadPoolExecutor(3) as threads:
+            assert max(threads.map(load_and_run, range(9))) < self.tolerance(torch.float32)
+
+    def test_a_step_says_where_each_token_stands(self, device: Backend) -> None:
+        """Families may look at the positions themselves."""
+        model = small_model(torch.float32, device.device)
+        ops = device.prepare(model, model.config)
+        kv = device.allocate_kv(model.config, torch.float32, 4, BLOCK_SIZE)
+        rope = RopeTable(model.config.rope, model.config.head_dim, device.device)
+        chunks = [Chunk([5, 6, 7], 9, [2, 0]), Chunk([8], 0, [1])]
+        ids_T, step = device.stage(ops, kv, chunks, rope.upto(12))
+        device.release(ops)
+        assert ids_T.tolist() == [5, 6, 7, 8]
+        assert step.positions_T.tolist() == [9, 10, 11, 0]
+        torch.testing.assert_close(step.rope_cos_TE.float().cpu(), rope.upto(12)[0].cpu()[[9, 10, 11, 0]])
 
     def test_norms_match(self, device: Backend) -> None:
         """Fused addition and norm against the composition."""
@@ -158,17 +231,35 @@ class DeviceSuite:
         torch.testing.assert_close(normed, want, atol=1e-5, rtol=1e-5)
 
     def test_sampling_is_the_reference_samplers(self, device: Backend) -> None:
-        """Same seed and position, same token, on every device."""
-        logits = torch.randn(40, 96, generator=torch.Generator().manual_seed(2)) * 3
+        """Same seed and position, same token, on every device; penalties and bans included."""
+        logits = torch.randn(SAMPLED, 96, generator=torch.Generator().manual_seed(2)) * 3
+        seen = {"prompt": [1, 2, 3, 4], "output": [3, 3, 5, 8, 8, 8]}
+        likely = logits.topk(3).indices.tolist()
         kinds: list[dict[str, Any]] = [
             {"temperature": 0.0},
             {},
             {"top_k": 5},
             {"top_p": 0.7},
             {"min_p": 0.05, "temperature": 0.6},
+            {"top_k": 20, "top_p": 0.9, "min_p": 0.01},
+            {"repetition_penalty": 1.8, **seen},
+            {"temperature": 0.0, "presence_penalty": 1.5, "frequency_penalty": 0.5},
+            {"repetition_penalty": 0.6, "presence_penalty": -1.0, "frequency_penalty": 2.0, "top_p": 0.9, **seen},
+            {"temperature": 0.0, "banned": True},
+            {"top_k": 3, "banned": True},
         ]
-        rows = [SamplingRow(**{"seed": i, "position": 3 * i, **kinds[i % len(kinds)]}) for i in range(40)]
-        assert device.sample(logits.clone().to(device.device), rows) == sample(logits.clone(), rows)
+        rows = []
+        for i in range(SAMPLED):
+            kind = {"seed": i * 2**57, "position": 3 * i, **kinds[i % len(kinds)]}
+            if "presence_penalty" in kind:
+                kind["output"] = [*likely[i], *likely[i][:1], 7]
+            if kind.get("banned"):
+                kind["banned"] = likely[i][:2]
+            rows.append(SamplingRow(**kind))
+        got = device.sample(logits.clone().to(device.device), rows)
+        assert got == [reference_token(row_logits, row) for row_logits, row in zip(logits.tolist(), rows, strict=True)]
+        plain = [SamplingRow(r.temperature, r.top_k, r.top_p, r.min_p, seed=r.seed, position=r.position) for r in rows]
+        assert got != device.sample(logits.clone().to(device.device), plain), "no penalty and no ban changes anything"
 
     def test_kv_memory_is_what_was_announced(self, device: Backend) -> None:
         """The memory plan is kept."""

@@ -1,46 +1,21 @@
 import itertools
 import json
-import time
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyprstream_core.interfaces.response import (
-    Content,
-    Reasoning,
-    ResponseEvent,
-    ToolCallArguments,
-    ToolCallStart,
-)
+from hyprstream_core.interfaces.response import Content, ResponseEvent
+from hyprstream_core.testing.suites import response_format as suite
+from hyprstream_core.testing.suites.response_format import TOOLS, joined
+from hyprstream_qwen import hyprstream_response_formats
 from hyprstream_qwen.hermes import HermesParser
 
-TOOLS = ("weather", "search")
 QWEN3_NO_THINKING = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
 QWEN3_THINKING_OPEN = "<|im_start|>assistant\n<think>\n"
 
 
 def parse(pieces, prompt_tail="", tools=TOOLS) -> list[ResponseEvent]:
-    parser = HermesParser(prompt_tail, tools)
-    return [*itertools.chain.from_iterable(map(parser.feed, pieces)), *parser.finish()]
-
-
-def joined(events: list[ResponseEvent]) -> list[tuple]:
-    """Neighbours of one kind joined, ids left out."""
-    result: list[tuple] = []
-    for event in events:
-        match event:
-            case ToolCallStart(index, _, name):
-                result.append(("call", index, name, ""))
-            case ToolCallArguments(index, text):
-                kind, last, name, before = result.pop()
-                assert (kind, last) == ("call", index)
-                result.append(("call", index, name, before + text))
-            case Content(text) | Reasoning(text):
-                kind = type(event).__name__.lower()
-                before = result.pop()[1] if result and result[-1][0] == kind else ""
-                result.append((kind, before + text))
-    return result
+    return suite.parse(HermesParser, pieces, prompt_tail, tools)
 
 
 def check(text: str, expected: list[tuple], **options) -> None:
@@ -88,13 +63,6 @@ def test_the_tag_in_the_middle_of_an_answer_is_text():
     check("Write <think> first.", [("content", "Write <think> first.")])
 
 
-def test_one_call():
-    check(
-        '<tool_call>\n{"name": "weather", "arguments": {"city": "Köln", "days": 3}}\n</tool_call>',
-        [("call", 0, "weather", '{"city": "Köln", "days": 3}')],
-    )
-
-
 def test_thinking_then_text_then_calls():
     check(
         "<think>\nI need it.\n</think>\n\nLooking.\n<tool_call>\n"
@@ -115,21 +83,20 @@ def test_arguments_keep_the_models_own_text():
     assert joined(events) == [("call", 0, "search", '{"q" : 1.50,\n "r":"\\u00e9"}')]
 
 
-def test_arguments_in_a_string_and_none_at_all():
-    check('<tool_call>{"name": "search", "arguments": "{\\"q\\": 1}"}</tool_call>', [("call", 0, "search", '{"q": 1}')])
-    check('<tool_call>{"name": "search"}</tool_call>', [("call", 0, "search", "{}")])
-
-
-def test_ids_differ():
-    call = '<tool_call>{"name": "search"}</tool_call>'
-    starts = [event for event in parse([call * 2]) if isinstance(event, ToolCallStart)]
-    assert len({start.id for start in starts}) == 2
-    assert all(start.id.startswith("call_") for start in starts)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
+class TestHermes(suite.ResponseFormatSuite):
+    record = next(r for r in hyprstream_response_formats() if r.name == "hermes")
+    samples = (
+        "<think>\nLet me\nsee.\n</think>\n\nIt is 4.",
+        "<think>\nI need it.\n</think>\n\nLooking.\n<tool_call>\n"
+        '{"name": "weather", "arguments": {"a": "}</tool_call>{\\""}}\n</tool_call>\n\nDone',
+        "<think>so far</thi",
+        'x\n<tool_call>{"name": }</tool_call>\n<tool_call>{"name": "search"}</tool_call>',
+        '<tool_call>{"name":"search"}',
+        "\n",
+        "\\",
+        '<tool_call>{"',
+    )
+    broken = (
         'a\n\n<tool_call>\n{"name": "rm", "arguments": {}}\n</tool_call>\n',  # not offered
         '<tool_call>\n{"name": "weather", "arguments": {"a": }}\n</tool_call>',
         '<tool_call>\n{"name": "weather", "arguments": {"a": NaN}}\n</tool_call>',
@@ -147,10 +114,21 @@ def test_ids_differ():
         "<tool_c",
         "say `<tool_call>` now",
         '<tool_call>{"a":' * 3,
-    ],
-)
-def test_what_is_no_call_comes_back_as_it_was(text):
-    check(text, [("content", text)])
+    )
+    calls = (
+        (
+            '<tool_call>\n{"name": "weather", "arguments": {"city": "Köln", "days": 3}}\n</tool_call>',
+            "weather",
+            {"city": "Köln", "days": 3},
+        ),
+        ('<tool_call>{"name": "search"}</tool_call>', "search", {}),
+        ('<tool_call>{"name": "search", "arguments": "{\\"q\\": 1}"}</tool_call>', "search", {"q": 1}),
+    )
+
+
+class TestThink(suite.ResponseFormatSuite):
+    record = next(r for r in hyprstream_response_formats() if r.name == "think")
+    samples = TestHermes.samples
 
 
 def test_a_good_call_after_a_broken_one_is_found():
@@ -158,11 +136,6 @@ def test_a_good_call_after_a_broken_one_is_found():
         'x\n<tool_call>{"name": }</tool_call>\n<tool_call>{"name": "search"}</tool_call>',
         [("content", 'x\n<tool_call>{"name": }</tool_call>'), ("call", 0, "search", "{}")],
     )
-
-
-def test_without_tools_nothing_is_a_call():
-    text = '<tool_call>\n{"name": "weather", "arguments": {}}\n</tool_call>'
-    check(text, [("content", text)], tools=())
 
 
 def test_a_call_cut_off_after_its_object_is_whole():
@@ -209,27 +182,3 @@ def test_any_split_of_a_text_gives_the_same_events(parts, cuts, tail):
     for event in whole:
         if event[0] == "call":
             assert isinstance(json.loads(event[3]), dict)
-
-
-@pytest.mark.parametrize(
-    "part",
-    ["\n", "<", "<tool_call>", "<tool_call>{", '<tool_call>{"', "<think>", "a", '<tool_call>{"name":"search"}', "\\"],
-)
-def test_time_grows_with_length_and_not_with_its_square(part):
-    def seconds(size: int) -> float:
-        text = part * (size // len(part))
-        start = time.thread_time()
-        parse(text)
-        return time.thread_time() - start
-
-    seconds(1000)
-    short = min(seconds(20_000) for _ in range(3))
-    assert seconds(160_000) < 8 * short * 4 + 0.1
-
-
-def test_the_plugin_yields_the_format():
-    from hyprstream_core.plugins import load
-    from hyprstream_qwen import hyprstream_response_formats
-
-    formats = {record.name: record for record in hyprstream_response_formats()}
-    assert load(formats["hermes"].load) is HermesParser

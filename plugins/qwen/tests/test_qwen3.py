@@ -19,6 +19,8 @@ class TestQwen3(ArchitectureSuite):
     config = TINY_QWEN3
     unsupported: ClassVar = {
         "rope_scaling": {"rope_type": "yarn", "factor": 4.0},
+        "rope_parameters": {"full_attention": {"rope_type": "default"}},
+        "partial_rotary_factor": 0.5,
         "quantization_config": {"quant_method": "gptq"},
         "hidden_act": "gelu",
         "use_sliding_window": True,

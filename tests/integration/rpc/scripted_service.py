@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 
-from hyprstream_core.errors import ContextLengthExceeded
+from hyprstream_core.errors import ContextLengthExceeded, InternalError
 from hyprstream_core.interfaces.inference import EngineStatus, TokenChunk
 from hyprstream_core.rpc.calls import current_call
 from hyprstream_core.rpc.contracts import INFERENCE
@@ -48,6 +48,8 @@ class Scripted:
         if request.model == "crash":
             yield TokenChunk((1,))
             raise RuntimeError("internal secret 0xdeadbeef")
+        if request.model == "defect":
+            raise InternalError("a block is wrong")
         if request.model == "hang":
             await asyncio.Event().wait()
         if request.model == "type":

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import time
 from contextlib import suppress
 
@@ -97,6 +98,37 @@ def test_an_unexpected_exception_tells_the_client_nothing_and_the_log_everything
     assert "Traceback" in logged.getvalue()
 
 
+def test_a_defect_that_the_service_names_itself_is_logged_too(hosting, ask, logged, scripted):
+    async def main():
+        async with hosting(scripted()) as (_, client):
+            with pytest.raises(InternalError, match="a block is wrong"):
+                await collect(InferenceClient(client).generate(ask("defect")))
+
+    asyncio.run(main())
+    assert "a block is wrong" in logged.getvalue()
+    assert "Traceback" in logged.getvalue()
+
+
+def test_a_server_says_at_its_end_what_it_did(hosting, ask, logged, scripted):
+    async def main():
+        async with hosting(scripted()) as (_, client):
+            await client.call(STATUS, Empty())
+            with pytest.raises(ContextLengthExceeded):
+                await collect(InferenceClient(client).generate(ask("refuse")))
+
+    asyncio.run(main())
+    (line,) = [
+        line for line in map(json.loads, logged.getvalue().splitlines()) if line["event"] == "rpc server stopped"
+    ]
+    assert {name: line[name] for name in ("calls", "errors", "cancelled", "vanished", "dropped")} == {
+        "calls": 2,
+        "errors": 1,
+        "cancelled": 0,
+        "vanished": 0,
+        "dropped": 0,
+    }
+
+
 def test_a_response_of_another_type_is_the_services_fault(hosting, ask, scripted):
     async def main():
         async with hosting(scripted()) as (_, client):
@@ -119,6 +151,7 @@ def test_closing_the_iterator_closes_the_generator_within_one_turn(hosting, ask,
             assert time.monotonic() - started < 0.25
             assert server.counters.cancelled == 1
             await until(lambda: server.running_calls == 0)
+            assert server.counters.errors == 0, "a client that leaves is no error"
 
     asyncio.run(main())
 
@@ -356,6 +389,7 @@ def test_32_streams_half_of_them_cancelled_leave_nothing_behind(hosting, scheme,
             assert all(a == (list(range(60)) if i % 2 else None) for i, a in enumerate(answers))
             await until(lambda: service.open == 0 and server.running_calls == 0)
             assert server.counters.cancelled == 16
+            assert server.counters.errors == 0
             assert len(asyncio.all_tasks()) == tasks_before
             assert not client._calls
 
@@ -373,7 +407,7 @@ def test_a_silent_client_is_forgotten_and_its_streams_cancelled(hosting, ask, un
             task = asyncio.create_task(collect(InferenceClient(client).generate(ask("hang"))))
             await until(lambda: service.open == 1)
             await until(lambda: service.open == 0)
-            assert server.counters.vanished == 1
+            assert (server.counters.vanished, server.counters.errors) == (1, 0)
             task.cancel()
 
     asyncio.run(main())

@@ -1,8 +1,12 @@
 """The portable CPU backend."""
 
+import gc
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 import torch
 
-from hyprstream_core.builtin import cpu
+from hyprstream_core.builtin import cpu, cpu_attention
 from hyprstream_core.config import EngineSettings
 from hyprstream_core.testing.suites.device_backend import DeviceSuite, small_model
 
@@ -17,10 +21,13 @@ class TestCpuWithoutPacking(DeviceSuite):
     backend = "hyprstream_core.builtin.cpu:CpuBackend"
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
 
-    def test_unpacked_path_is_taken(self, device, monkeypatch):
+    @pytest.fixture(autouse=True)
+    def without_packing(self, monkeypatch):
+        def refuse(*_):
+            raise AssertionError("a weight was packed")
+
         monkeypatch.setattr(cpu, "can_pack", lambda dtype: False)
-        for chunk_sizes in ([1], [1, 7, 16, 3]):
-            self.test_paged_attention_equals_whole_documents(device, chunk_sizes)
+        monkeypatch.setattr(cpu.CpuOps, "_pack", refuse)
 
 
 def test_weights_are_packed_once_and_stacked():
@@ -46,12 +53,49 @@ def test_the_probe_names_the_cores():
     assert "core" in found.devices[0]
 
 
-def test_what_kv_caches_were_promised_is_not_free():
-    backend = cpu.CpuBackend.create(EngineSettings(threads=1))
-    config = small_model(torch.float32, torch.device("cpu")).config
-    before = backend.free_memory()
-    kv = backend.allocate_kv(config, torch.float32, 2**15, 8)
-    assert kv.num_bytes >= 2**28
-    assert backend.free_memory() < before - kv.num_bytes // 2
-    del kv
-    assert backend.free_memory() > before - 2**27
+@pytest.fixture
+def roomy(monkeypatch):
+    """A backend on a machine with 8 GiB free."""
+    monkeypatch.setattr(cpu, "free_memory", lambda: 2**33)
+    return cpu.CpuBackend.create(EngineSettings(threads=1))
+
+
+CONFIG = small_model(torch.float32, torch.device("cpu")).config
+
+
+def test_what_kv_caches_were_promised_is_not_free(roomy):
+    kv = roomy.allocate_kv(CONFIG, torch.float32, 2**13, 8)
+    assert kv.num_bytes == 2**26
+    assert roomy.free_memory() == 2**33 - 2**26
+    other = roomy.allocate_kv(CONFIG, torch.float32, 2**13, 8)
+    assert roomy.free_memory() == 2**33 - 2**27
+    del kv, other
+    assert roomy.free_memory() == 2**33
+
+
+def test_kv_pages_that_were_written_are_not_counted_twice(roomy):
+    """The kernel has already taken them off what is available."""
+    kv = roomy.allocate_kv(CONFIG, torch.float32, 2**13, 8)
+    kv.keys[0].fill_(1.0)
+    assert 2**33 - roomy.free_memory() <= 2**26 - kv.keys[0].nbytes
+    for store in (*kv.keys, *kv.values):
+        store.fill_(1.0)
+    assert roomy.free_memory() == 2**33
+
+
+def test_where_the_kernel_does_not_tell_written_pages_everything_is_promised(roomy, monkeypatch):
+    monkeypatch.setattr(cpu_attention, "resident_bytes", lambda address, length: length)
+    kv = roomy.allocate_kv(CONFIG, torch.float32, 2**13, 8)
+    assert kv.unwritten_bytes == kv.num_bytes
+
+
+def test_caches_may_come_and_go_on_any_thread(roomy):
+    def churn(_):
+        for _ in range(50):
+            roomy.allocate_kv(CONFIG, torch.float32, 1, 8)
+            roomy.free_memory()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(churn, range(4)))
+    gc.collect()
+    assert roomy.free_memory() == 2**33

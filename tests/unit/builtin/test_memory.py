@@ -1,8 +1,11 @@
 """Free memory under control groups of both versions, read from made-up /proc and /sys."""
 
+import ctypes
+import mmap
+
 import pytest
 
-from hyprstream_core.builtin.memory import free_memory
+from hyprstream_core.builtin.memory import free_memory, resident_bytes
 
 MIB = 2**20
 
@@ -60,3 +63,21 @@ def test_version_1(system):
 def test_a_group_that_is_over_its_limit_has_nothing(system):
     group = {"memory.max": MIB, "memory.current": 2 * MIB, "memory.stat": "inactive_file 0\n"}
     assert system("0::/\n", **group) == 0
+
+
+def test_pages_are_resident_once_they_were_written():
+    pages = mmap.mmap(-1, 2**22, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages.madvise(mmap.MADV_NOHUGEPAGE)
+    held = ctypes.c_char.from_buffer(pages)
+    address = ctypes.addressof(held)
+    assert resident_bytes(address, 2**22) == 0
+    pages[: 2**20] = bytes(2**20)
+    assert resident_bytes(address, 2**22) == 2**20
+    assert resident_bytes(address, 100) == 100
+    del held
+    pages.close()
+
+
+def test_what_is_not_mapped_has_no_resident_bytes():
+    with pytest.raises(OSError, match="Cannot allocate"):
+        resident_bytes(0, 4096)

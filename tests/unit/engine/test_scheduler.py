@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hyprstream_core.engine.blocks import BlockPool
 from hyprstream_core.engine.scheduler import Scheduler
 from hyprstream_core.engine.sequence import Sequence, Status
-from hyprstream_core.errors import InvalidRequest, Overloaded
+from hyprstream_core.errors import Overloaded
 from hyprstream_core.interfaces.inference import SamplingParams
 
 BLOCK = 4
@@ -33,6 +33,11 @@ def run(scheduler, token=lambda s: 100 + s.num_tokens, limit=2000):
         scheduler.pool.check_integrity()
         assert len(sizes) < limit
     return sizes
+
+
+def token_of(s):
+    """A made-up token that says whose it is, and which."""
+    return 1000 * (int(s.request_id) + 1) + s.num_output
 
 
 @settings(max_examples=150, deadline=None)
@@ -63,14 +68,14 @@ def test_every_request_ends_with_its_own_tokens_and_all_blocks_return(
         held = [b for s in scheduler.running for b in s.blocks]
         assert all(len(s.blocks) * BLOCK >= s.num_computed for s in scheduler.running)
         assert scheduler.pool.num_free == num_blocks - len(set(held))
-        scheduler.commit(plan, [1000 + e.sequence.num_output for e in plan if e.samples])
+        scheduler.commit(plan, [token_of(e.sequence) for e in plan if e.samples])
         scheduler.pool.check_integrity()
         step += 1
         assert step < 3000
     for i, (_, s) in enumerate(sequences):
         assert s.status is Status.FINISHED
         answer = s.tokens[s.num_prompt :]
-        assert answer == [1000 + k for k in range(len(answer))]
+        assert answer == [1000 * (i + 1) + k for k in range(len(answer))], "a token went to another sequence"
         if i not in cancelled:
             assert (s.finish_reason, len(answer)) == ("length", s.params.max_tokens)
     assert scheduler.pool.num_free == num_blocks
@@ -134,11 +139,6 @@ def test_the_newest_is_preempted_and_finishes_later():
     run(scheduler)
     assert scheduler.num_preemptions >= 1
     assert old.num_output == new.num_output == 12
-
-
-def test_what_could_never_fit_is_refused_at_once():
-    with pytest.raises(InvalidRequest, match="25 tokens"):
-        make(6).add(sequence("x", [1] * 20, max_tokens=5))
 
 
 def test_a_full_queue_refuses():

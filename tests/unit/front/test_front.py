@@ -120,6 +120,17 @@ def test_a_stop_string_counts_only_after_min_tokens(directory):
     run(test)
 
 
+@pytest.mark.parametrize("pieces", [1, 3, 100])
+def test_a_stop_string_that_begins_before_min_tokens_and_ends_after_them_counts(directory, pieces):
+    async def test():
+        async with opened(directory, ["abENDcENDd"], pieces=pieces) as (front, _):
+            for least, content in ((3, "ab"), (4, "ab"), (5, "abENDc"), (8, "abENDc"), (9, "abENDcENDd")):
+                answer = await front.chat(ChatPrompt("demo", HELLO), Options(stop=["END"], min_tokens=least))
+                assert (await answer.collect())[0].content == content
+
+    run(test)
+
+
 def test_a_beginning_of_a_stop_string_at_the_end_is_text(directory):
     async def test():
         async with opened(directory, ["say EN"]) as (front, _):

@@ -78,6 +78,13 @@ def test_a_bad_default_of_the_model_is_reported_and_can_be_overridden(bad):
     assert params(Options(temperature=1.0), temperature=bad).temperature == 1.0
 
 
+@pytest.mark.parametrize("bad", [0.9, 20.5, -0.5, math.inf, 2.0**31])
+def test_a_top_k_of_the_model_that_is_no_integer_is_not_rounded(bad):
+    with pytest.raises(InvalidRequest, match=r"generation_config\.json sets top_k"):
+        params(Options(), top_k=bad)
+    assert params(Options(top_k=7), top_k=bad).top_k == 7
+
+
 def test_what_does_not_fit_names_both_numbers():
     with pytest.raises(ContextLengthExceeded) as caught:
         params(Options(max_tokens=91))

@@ -119,7 +119,7 @@ def test_more_records_than_the_limit_are_refused():
 
 
 def test_entries_of_a_mapping_count_as_records():
-    record = Description("m", "c", "d", "t", special_tokens={str(i): "" for i in range(100)})
+    record = Description("m", "c", "d", "t", generation_config={str(i): 1.0 for i in range(100)})
     data = encode(record, SCHEMA, LIMITS)
     with pytest.raises(InvalidRequest, match="more entries"):
         decode(data, Description, SCHEMA, Limits(message_records=50))
@@ -134,7 +134,7 @@ def test_truncated_and_trailing_bytes_are_refused(cut):
 
 
 def test_a_large_message_of_several_segments_survives():
-    record = Description("m", "c", "d", "t" * 3_000_000, special_tokens={"a": "b" * 1_000_000})
+    record = Description("m", "c", "d" * 1_000_000, "t" * 3_000_000, generation_config={"a": 0.5})
     data = encode(record, SCHEMA, LIMITS)
     assert struct.unpack_from("<I", data)[0] > 0
     assert decode(data, Description, SCHEMA, LIMITS) == record
@@ -159,7 +159,7 @@ def assert_record_or_typed_error(data, record_type):
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_damaged_bytes_give_a_record_or_a_typed_error(data):
-    good = bytearray(encode(Description("m", "c", "d", "t", {"a": "b"}, {"t": 0.5}, (1, 2)), SCHEMA, LIMITS))
+    good = bytearray(encode(Description("m", "c", "d", "t", {"t": 0.5}, (1, 2)), SCHEMA, LIMITS))
     for position in data.draw(st.lists(st.integers(0, len(good) - 1), min_size=1, max_size=6)):
         good[position] = data.draw(st.integers(0, 255))
     assert_record_or_typed_error(bytes(good), Description)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hyprstream_core.builtin.rpc import Inproc, Ipc
+from hyprstream_core.builtin.rpc import Ipc
 from hyprstream_core.errors import ConfigError, Conflict, Unavailable
 from hyprstream_core.rpc.endpoints import MAX_IPC_PATH, EndpointLock, endpoint, ipc_path, private_directory
 
@@ -166,9 +166,3 @@ def test_the_ipc_link_prepares_and_releases(home):
     assert not socket_path.exists()
     link.release(place)
     Ipc().prepare_bind(place)
-
-
-def test_the_inproc_link_has_nothing_to_do():
-    link = Inproc()
-    link.prepare_bind("inproc://x")
-    link.release("inproc://x")

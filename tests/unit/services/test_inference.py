@@ -3,9 +3,13 @@
 import asyncio
 import contextlib
 import gc
+import io
+import json
+import threading
 import weakref
 
 import pytest
+import structlog
 import torch
 
 from hyprstream_core.config import EngineSettings, Settings
@@ -18,9 +22,10 @@ from hyprstream_core.errors import (
     Unavailable,
     WeightsError,
 )
-from hyprstream_core.interfaces.inference import GenerateRequest, SamplingParams
+from hyprstream_core.interfaces.inference import GenerateRequest, SamplingParams, TokenChunk
 from hyprstream_core.plugins import discover
 from hyprstream_core.services.inference import InferenceService
+from hyprstream_core.telemetry import setup_logging
 from hyprstream_core.testing.checkpoints import TINY_QWEN3, random_tensors, write_checkpoint
 from hyprstream_qwen.qwen3 import Qwen3
 
@@ -179,14 +184,105 @@ def test_a_failing_step_ends_its_requests_with_an_error_and_leaves_others(serve,
     asyncio.run(main())
 
 
-def test_a_request_id_in_use_is_refused(serve, commits):
+def test_requests_of_one_id_are_told_apart(serve, commits):
+    """The id is the caller's, for logs: neither two at a time nor one after a cancelled one share anything."""
+
+    async def main():
+        async with serve() as service:
+            expected = await collect(service, request("alone", commits["main"], 30, (9, 9)))
+            other = service.generate(request("same", commits["main"], 500))
+            await anext(other)
+            assert await collect(service, request("same", commits["main"], 30, (9, 9))) == expected
+            await other.aclose()
+            assert await collect(service, request("same", commits["main"], 30, (9, 9))) == expected
+
+    asyncio.run(main())
+
+
+def test_chunks_of_a_cancelled_request_do_not_reach_the_next_of_its_name(serve, commits):
     async def main():
         async with serve() as service:
             stream = service.generate(request("same", commits["main"], 500))
             await anext(stream)
-            with pytest.raises(InvalidRequest, match="in use"):
-                await collect(service, request("same", commits["main"]))
+            (key,) = service._streams
             await stream.aclose()
+            again = asyncio.create_task(collect(service, request("same", commits["main"], 3, (9, 9))))
+            await asyncio.sleep(0)
+            service._dispatch([(key, TokenChunk((1, 2, 3), "stop"))])
+            service._dispatch([("same", TokenChunk((1, 2, 3), "stop"))])
+            assert await again == (await collect(service, request("x", commits["main"], 3, (9, 9))))
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def logged():
+    """What is logged, as JSON lines."""
+    stream = io.StringIO()
+    setup_logging("info", "json", stream)
+    yield lambda event: [line for line in map(json.loads, stream.getvalue().splitlines()) if line["event"] == event]
+    structlog.reset_defaults()
+
+
+def test_the_log_says_how_each_request_ended(serve, commits, logged):
+    async def main():
+        async with serve() as service:
+            await collect(service, request("whole", commits["main"], 3))
+            with pytest.raises(ContextLengthExceeded):
+                await collect(service, request("refused", commits["main"], 2000))
+            with pytest.raises(ModelNotFound):
+                await collect(service, request("unknown", "0" * 40))
+            stream = service.generate(request("left", commits["main"], 900))
+            await anext(stream)
+            await stream.aclose()
+
+    asyncio.run(main())
+    assert {line["request_id"]: line["outcome"] for line in logged("request done")} == {
+        "whole": "length",
+        "refused": "context_length_exceeded",
+        "unknown": "model_not_found",
+        "left": "cancelled",
+    }
+
+
+def test_our_own_defects_are_logged_with_their_traceback(serve, commits, monkeypatch, logged):
+    def defect(*_):
+        raise InternalError("KV block 3 is released but not in use")
+
+    async def main():
+        async with serve() as service:
+            await collect(service, request("warm", commits["main"]))
+            engine = service._models.loaded()[commits["main"]].engine
+            monkeypatch.setattr(engine.runner, "run", defect)
+            with pytest.raises(InternalError, match="engine step failed"):
+                await collect(service, request("x", commits["main"]))
+
+    asyncio.run(main())
+    (line,) = logged("an engine step failed")
+    assert "KV block 3" in line["exception"]
+    assert "Traceback" in line["exception"]
+
+
+def test_a_broken_pool_takes_only_its_own_model_down(serve, commits, monkeypatch):
+    """Cancelling fails as well: that engine is dropped, others answer, and the next request loads the model anew."""
+
+    async def main():
+        async with serve() as service:
+            for name in ("main", "b1"):
+                await collect(service, request(name, commits[name]))
+            good = service.generate(request("good", commits["b1"], 400))
+            await anext(good)
+            engine = service._models.loaded()[commits["main"]].engine
+            monkeypatch.setattr(engine, "cancel", lambda _: 1 / 0)
+            monkeypatch.setattr(engine.runner, "run", lambda _: 1 / 0)
+            asked = [collect(service, request(f"x{i}", commits["main"])) for i in range(3)]
+            found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 20)
+            assert {type(e) for e in found} <= {InternalError, Unavailable}
+            assert service._engine_loop.is_alive
+            assert len([token async for chunk in good for token in chunk.token_ids]) > 300
+            assert len(await collect(service, request("anew", commits["main"]))) == 8
+            assert service._models.loaded()[commits["main"]].engine is not engine
+            assert (await service.status()).generated_tokens >= 8 + 8 + 400 + 8
 
     asyncio.run(main())
 
@@ -258,6 +354,49 @@ def test_stop_ids_outside_the_vocabulary_are_refused_by_the_engine_itself(serve,
             for bad in (320, -1):
                 with pytest.raises(InvalidRequest, match="outside the vocabulary"):
                     await collect(service, request("x", commits["main"], stop_token_ids=(bad,), min_tokens=2))
+
+    asyncio.run(main())
+
+
+def test_commands_that_come_while_the_engine_thread_dies_are_answered(serve, commits, monkeypatch):
+    """What was queued during the fatal step, and what comes after it: each is answered once."""
+
+    async def main():
+        async with serve() as service:
+            await collect(service, request("warm", commits["main"]))
+            loop = service._engine_loop
+            dying, late = threading.Event(), threading.Event()
+
+            def die():
+                dying.set()
+                late.wait(10)
+                raise RuntimeError("a defect")
+
+            monkeypatch.setattr(loop, "_step_all", die)
+            first = loop.call(lambda: None)
+            await asyncio.to_thread(dying.wait, 10)
+            waiting = [asyncio.create_task(collect(service, request(str(i), commits["main"]))) for i in range(3)]
+            removal = loop.remove(commits["b1"])
+            await asyncio.sleep(0.1)
+            late.set()
+            found = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+            assert {type(e) for e in found} == {InternalError}
+            with pytest.raises(InternalError, match="thread ended"):
+                await asyncio.wait_for(asyncio.wrap_future(removal), 10)
+            with pytest.raises(InternalError, match="thread ended"):
+                loop.call(lambda: None).result(10)
+            assert first.result(10) is None
+            assert not loop._engines, "the models of a thread that ended are kept in memory"
+
+    asyncio.run(main())
+
+
+def test_commands_to_a_stopped_engine_thread_are_answered(serve):
+    async def main():
+        async with serve() as service:
+            loop = service._engine_loop
+        with pytest.raises(Unavailable, match="stopped"):
+            loop.call(lambda: None).result(10)
 
     asyncio.run(main())
 

@@ -2,14 +2,20 @@
 
 import asyncio
 import json
+import shutil
+import struct
 import threading
 import time
 
 import pytest
 
 from hyprstream_core.config import EngineSettings, Limits, Settings
-from hyprstream_core.errors import ModelNotFound, PluginMissing, WeightsError
+from hyprstream_core.errors import BadObject, ModelNotFound, PluginMissing, WeightsError
 from hyprstream_core.plugins import discover
+from hyprstream_core.repo.records import Model
+from hyprstream_core.rpc.codec import encode
+from hyprstream_core.rpc.contracts import MODEL, ModelList
+from hyprstream_core.services import registry as registry_module
 from hyprstream_core.services.description import read_model_files
 from hyprstream_core.services.registry import RegistryService
 from hyprstream_core.testing.checkpoints import TINY_QWEN3, random_tensors, write_checkpoint
@@ -66,7 +72,6 @@ def test_the_description_is_what_the_files_say(registry):
     assert description.template == "{{ messages }}"
     assert description.eos_token_ids == (1, 7)
     assert description.generation_config == {"temperature": 0.6, "top_k": 20.0}
-    assert description.special_tokens == {"eos_token": "</s>"}
     assert (description.vocab_size, description.max_model_len) == (320, 1024)
     assert asyncio.run(registry.describe("tiny")) is description, "asked once per commit"
 
@@ -123,6 +128,154 @@ def test_what_is_no_json_object_is_refused(tmp_path, text):
         files(tmp_path, config=text)
 
 
+HUGE = 10**400
+
+
+@pytest.mark.parametrize("value", [HUGE, -HUGE, "0.5", True, [1]])
+@pytest.mark.parametrize("key", ["temperature", "top_k"])
+def test_numbers_that_no_float_can_hold_are_refused_by_name(tmp_path, key, value):
+    with pytest.raises(WeightsError) as caught:
+        files(tmp_path, generation_config={key: value}).sampling_defaults()
+    assert caught.value.param == key
+    assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "1024", 10**20, HUGE])
+def test_counts_are_integers_of_a_size_that_a_model_can_have(tmp_path, value):
+    read = files(tmp_path, config={"vocab_size": value, "max_position_embeddings": value})
+    for count in ("vocab_size", "max_positions"):
+        with pytest.raises(WeightsError, match="expected an integer"):
+            getattr(read, count)
+
+
+def test_too_many_ends_of_an_answer_are_refused(tmp_path):
+    with pytest.raises(WeightsError, match="at most 1024"):
+        files(tmp_path, generation_config={"eos_token_id": [1] * 2000}).eos_token_ids()
+
+
+def test_a_template_that_is_no_unicode_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match="surrogate"):
+        files(tmp_path, tokenizer_config={"chat_template": "\ud800"}).template()
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(WeightsError, match="UTF-8"):
+        files(tmp_path).template()
+
+
+def test_a_model_that_lists_no_architecture_is_known_by_its_type(tmp_path):
+    plugins = discover()
+    assert plugins.architecture_for((), "qwen3").name == "qwen3"
+    for names, kind in (((), "gemma"), (("GemmaForCausalLM",), "qwen3"), ((), "")):
+        with pytest.raises(PluginMissing):
+            plugins.architecture_for(names, kind)
+
+
+HOSTILE = {
+    "huge": {"max_position_embeddings": 10**20},
+    "dtype": {"dtype": "\ud800"},
+    "names": {"architectures": ["\ud800", "x" * 10**6]},
+    "types": {"architectures": {"a": 1}, "dtype": ["x"] * 10**4, "vocab_size": "\ud800"},
+    "name": {"\ud800": 1, "max_position_embeddings": None},
+}
+
+
+@pytest.mark.parametrize("lie", HOSTILE)
+def test_one_cloned_model_does_not_break_the_list(registry, store, make_repo, lie):
+    """Whatever its files say, every entry can be sent, and the honest model's says that it can be served."""
+    repo = make_repo("hostile")
+    repo.write("config.json", json.dumps({**TINY_QWEN3, **HOSTILE[lie]}))
+    repo.commit("one")
+    store.clone(str(repo.path))
+    infos = {info.name: info for info in asyncio.run(registry.models())}
+    encode(ModelList(tuple(infos.values())), MODEL.schema, Limits())
+    assert infos["tiny"].status == ""
+    assert 0 < len(infos["hostile"].status) <= 500
+
+
+def test_a_header_with_a_name_of_megabytes_gives_a_short_status(registry, store, make_repo):
+    repo = make_repo("hostile")
+    repo.write("config.json", json.dumps(TINY_QWEN3))
+    header = json.dumps({"\ud800" + "n" * 5_000_000: {"dtype": "F33"}}).encode()
+    repo.write("model.safetensors", struct.pack("<Q", len(header)) + header)
+    repo.commit("one")
+    store.clone(str(repo.path))
+    info = asyncio.run(registry.model("hostile"))
+    assert "F33" in info.status
+    assert len(info.status) <= 500
+    info.status.encode()
+
+
+def test_facts_that_cannot_be_sent_become_a_status(registry, monkeypatch):
+    monkeypatch.setattr(registry, "_read_facts", lambda _: {"max_model_len": 2**70, "dtype": "\ud800"})
+    (info,) = asyncio.run(registry.models())
+    assert (info.dtype, info.max_model_len) == ("", 0)
+    assert "cannot be sent" in info.status
+
+
+@pytest.fixture
+def two(registry, store, make_repo):
+    """A second, healthy model ``other`` in the registry's store."""
+    repo = make_repo("other")
+    write_checkpoint(repo.path, TINY_QWEN3, random_tensors(Qwen3, TINY_QWEN3, 1))
+    repo.commit("one")
+    store.clone(str(repo.path))
+    return registry
+
+
+def listed(service):
+    return {info.id: info.status for info in asyncio.run(service.models())}
+
+
+def test_a_damaged_index_does_not_break_the_list(two, store):
+    (index,) = store.model("tiny").git_dir.glob("worktrees/*/index")
+    index.write_bytes(b"DIRC damaged")
+    assert listed(two) == {"tiny:main": "", "other:main": ""}, "both are served from views"
+
+
+def test_a_damaged_model_says_so_and_the_others_are_listed(two, store):
+    for name in ("HEAD", "packed-refs"):
+        (store.model("tiny").git_dir / name).unlink(missing_ok=True)
+    shutil.rmtree(store.model("tiny").git_dir / "objects")
+    shutil.rmtree(store.model("tiny").path / "views", ignore_errors=True)
+    found = listed(two)
+    assert found["other:main"] == ""
+    assert set(found) == {"tiny:main", "other:main"}
+    assert found["tiny:main"]
+
+
+def test_a_model_whose_branches_cannot_be_read_is_listed_with_the_reason(two, monkeypatch):
+    read = Model.worktrees
+
+    def broken(model):
+        if model.name == "tiny":
+            raise BadObject("its references are damaged")
+        return read(model)
+
+    monkeypatch.setattr(Model, "worktrees", broken)
+    assert listed(two) == {"tiny:main": "its references are damaged", "other:main": ""}
+
+
+@pytest.mark.parametrize("step", ["worktrees", "worktree_info", "commit_time"])
+def test_a_model_that_is_removed_meanwhile_is_left_out(two, store, monkeypatch, step):
+    target = store if step == "worktree_info" else Model
+    read = getattr(target, step)
+
+    def removing(*arguments):
+        if "tiny" in (arguments[0], getattr(arguments[0], "name", "")) and store.registered()[-1].name == "tiny":
+            store.remove("tiny", force=True)
+        return read(*arguments)
+
+    monkeypatch.setattr(target, step, removing)
+    assert listed(two) == {"other:main": ""}
+
+
+def test_the_list_does_not_wait_for_ever_for_a_check_out(two, store, monkeypatch):
+    stuck, make = threading.Event(), store.snapshot
+    monkeypatch.setattr(registry_module, "LIST_SECONDS", 0.3)
+    monkeypatch.setattr(store, "snapshot", lambda r: make(r) if r.model.name == "other" or stuck.wait(20) else None)
+    assert listed(two) == {"tiny:main": "its files are still being checked out", "other:main": ""}
+    stuck.set()
+
+
 def test_templates(tmp_path):
     named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
     assert files(tmp_path, tokenizer_config={"chat_template": named}).template() == "d"
@@ -149,6 +302,42 @@ def test_many_first_questions_check_a_commit_out_once(registry, monkeypatch):
         return await asyncio.gather(*(registry.describe("tiny:v1") for _ in range(8)))
 
     assert len({d.directory for d in asyncio.run(main())}) == 1
+
+
+def test_stuck_check_outs_hold_up_nobody_else(two, store, monkeypatch):
+    """Twenty questions about a commit whose large files do not come, whether they go on waiting or not, leave the
+    registry answering everything else."""
+    stuck, make = threading.Event(), store.snapshot
+    monkeypatch.setattr(registry_module, "LIST_SECONDS", 0.3)
+    monkeypatch.setattr(store, "snapshot", lambda r: make(r) if r.model.name == "other" else stuck.wait(20) and None)
+
+    async def main():
+        asked = [asyncio.create_task(two.describe("tiny:v1")) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        for task in asked[:10]:
+            task.cancel()
+        assert (await asyncio.wait_for(two.describe("other"), 5)).model == "other"
+        assert len(await asyncio.wait_for(two.models(), 5)) == 2
+        assert not any(task.done() for task in asked[10:])
+        stuck.set()
+        await two.stop()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_leaves_does_not_stop_the_check_out_of_others(registry, monkeypatch):
+    go, make = threading.Event(), registry._store.snapshot
+    monkeypatch.setattr(registry._store, "snapshot", lambda r: go.wait(20) and make(r))
+
+    async def main():
+        first, second = (asyncio.create_task(registry.describe("tiny:v1")) for _ in range(2))
+        await asyncio.sleep(0.1)
+        first.cancel()
+        go.set()
+        assert (await asyncio.wait_for(second, 10)).model == "tiny"
+
+    asyncio.run(main())
 
 
 def test_readiness_does_not_wait_for_check_outs(registry, monkeypatch):

@@ -38,6 +38,10 @@ class Never(Base):
         finally:
             await Base.stop(self)
 
+class Blocks(Base):
+    async def start(self):
+        time.sleep(0.6)
+
 class Dies(Base):
     async def start(self):
         os._exit(9)

@@ -90,6 +90,17 @@ def test_a_class_that_cannot_be_loaded_is_named(mode, path):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_module_that_exits_when_it_is_imported_does_not_take_us_along(mode, programs):
+    Path(programs, "exits.py").write_text("raise SystemExit('no such thing')")
+
+    async def main():
+        with pytest.raises(PluginError, match="SystemExit: no such thing"):
+            await spawn(Program("thing", "exits:Thing", {}, mode))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_start_that_takes_too_long_is_given_up(mode, tmp_path):
     async def main():
         thing = prepare(program("Never", mode, stopped=str(tmp_path / "stopped")))
@@ -101,6 +112,114 @@ def test_a_start_that_takes_too_long_is_given_up(mode, tmp_path):
         else:
             await thing.wait()
             assert (tmp_path / "stopped").exists()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_stopping_gives_a_start_up(mode, tmp_path):
+    async def main():
+        thing = prepare(program("Never", mode, stopped=str(tmp_path / "stopped")))
+        starting = asyncio.create_task(thing.start())
+        await asyncio.sleep(0.3)
+        assert thing.state == "spawning"
+        await asyncio.wait_for(thing.stop(), 8)
+        assert thing.state == "stopped"
+        with pytest.raises(Unavailable, match="stopped while it started"):
+            await starting
+        await asyncio.wait_for(thing.wait(), 8)
+        if mode == "subprocess":
+            wait_until_dead(thing.pid)
+        else:
+            assert (tmp_path / "stopped").exists()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("mode", ["task", "thread"])
+@pytest.mark.parametrize("turns", range(4))
+def test_a_start_may_be_given_up_at_any_moment(mode, turns, tmp_path):
+    async def main():
+        thing = prepare(program("Never", mode, stopped=str(tmp_path / "stopped")))
+        starting = asyncio.create_task(thing.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(thing.stop(), 8)
+        with pytest.raises((Unavailable, InternalError)):
+            await starting
+        if turns:
+            await asyncio.wait_for(thing.wait(), 8)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_start_that_is_cancelled_from_outside_stays_cancelled(mode):
+    async def main():
+        thing = prepare(program("Never", mode))
+        starting = asyncio.create_task(thing.start())
+        await asyncio.sleep(0.3)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert thing.state == "stopped"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_was_stopped_before_it_started_does_not_start(mode):
+    async def main():
+        thing = prepare(program("Base", mode))
+        await thing.stop()
+        with pytest.raises(InternalError, match="starts once"):
+            await thing.start()
+
+    asyncio.run(main())
+
+
+def test_a_thread_that_is_ready_just_when_it_is_given_up_is_stopped_in_order(tmp_path):
+    async def main():
+        thing = prepare(program("Blocks", "thread", stopped=str(tmp_path / "stopped")))
+        with pytest.raises(Unavailable, match="not ready within"):
+            await thing.start(timeout=0.2)
+        await asyncio.wait_for(thing.wait(), 8)
+        assert (tmp_path / "stopped").exists()
+
+    asyncio.run(main())
+
+
+def test_a_thread_that_is_given_up_at_once_does_not_run_on(tmp_path):
+    async def main():
+        thing = prepare(program("Never", "thread", stopped=str(tmp_path / "stopped")))
+        with pytest.raises(Unavailable, match="not ready within"):
+            await thing.start(timeout=0)
+        await asyncio.wait_for(thing.wait(), 8)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("mode", ["task", "thread"])
+def test_each_stop_keeps_its_own_deadline(mode):
+    """Also the second of a program that is still busy with the first, and two at once."""
+
+    async def main():
+        thing = await spawn(program("Stubborn", mode))
+        for count in (1, 2):
+            stops = [thing.stop(grace=0.2) for _ in range(count)]
+            found = await asyncio.wait_for(asyncio.gather(*stops, return_exceptions=True), 5)
+            assert [e.error_code for e in found] == ["spawn.busy"] * count
+        assert thing.state == "stopping"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_two_may_stop_it_at_once(mode, tmp_path):
+    async def main():
+        thing = await spawn(program("Base", mode, stopped=str(tmp_path / "stopped")))
+        await asyncio.wait_for(asyncio.gather(thing.stop(), thing.stop()), 10)
+        assert thing.state == "stopped"
 
     asyncio.run(main())
 

@@ -39,6 +39,32 @@ def test_the_result_is_that_of_the_whole_text_however_it_is_cut(stops, text, cut
     assert run(stops, list(text)) == naive(stops, text)
 
 
+def naive_after(stops, text, least):
+    """Only what is completed by a character after the first ``least`` counts."""
+    for end in range(least + 1, len(text) + 1):
+        complete = sorted((s for s in stops if text[:end].endswith(s)), key=len, reverse=True)
+        if complete:
+            return complete[0]
+    return None
+
+
+@settings(deadline=None)
+@given(
+    stops=st.lists(st.text(alphabet="ab", min_size=1, max_size=5), max_size=4),
+    text=LETTERS,
+    least=st.integers(0, 12),
+)
+def test_what_begins_before_it_may_end_counts_when_it_ends_later(stops, text, least):
+    watch, out = StopStrings(stops), ""
+    for i, letter in enumerate(text):
+        out += watch.feed(letter, may_end=i >= least)
+        if watch.matched is not None:
+            break
+    expected = naive_after(stops, text, least)
+    assert watch.matched == expected
+    assert text.startswith(out + expected) if expected else out + watch.finish() == text
+
+
 def test_only_a_possible_prefix_is_held_back():
     watch = StopStrings(["\n\nUser:"])
     assert watch.feed("hello\n") == "hello"

@@ -82,6 +82,7 @@ def test_random_bytes_are_refused_like_the_library_does(tmp_path_factory, data):
 
 
 def test_what_the_library_writes_is_read_back_without_a_copy(tmp_path):
+    """Tensors are views into the mapping: what is written to one shows there (and not in the file)."""
     tensors = {
         "a": torch.randn(3, 5),
         "b": torch.randn(7).bfloat16(),
@@ -94,7 +95,52 @@ def test_what_the_library_writes_is_read_back_without_a_copy(tmp_path):
     mapped = _map(path)
     for name, found in read_header(path, Limits()).items():
         assert TORCH_DTYPES[found.dtype] == tensors[name].dtype
-        torch.testing.assert_close(_view(mapped, found), tensors[name])
+        view = _view(mapped, found)
+        torch.testing.assert_close(view, tensors[name])
+        if found.num_bytes:
+            view.fill_(1)
+            assert mapped[found.offset : found.offset + found.num_bytes] == bytes(
+                torch.ones_like(tensors[name]).reshape(-1).view(torch.uint8)
+            )
+    torch.testing.assert_close(load_file(path)["a"], tensors["a"])
+
+
+def shards(tmp_path, count, tensors_each=3):
+    """A model of ``count`` files with as many tensors each."""
+    weight_map = {}
+    for i in range(count):
+        names = [f"t{i}.{k}" for k in range(tensors_each)]
+        save_file({name: torch.zeros(1) for name in names}, tmp_path / f"{i}.safetensors")
+        weight_map |= dict.fromkeys(names, f"{i}.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    return tmp_path
+
+
+def test_limits_are_those_of_the_whole_model(tmp_path):
+    folder = shards(tmp_path, 4)
+    header = int.from_bytes((folder / "0.safetensors").read_bytes()[:8], "little")
+    assert len(open_index(folder, Limits(safetensors_tensors=12, safetensors_header_bytes=5 * header)).tensors) == 12
+    with pytest.raises(WeightsError, match="tensors in this model"):
+        open_index(folder, Limits(safetensors_tensors=11))
+    with pytest.raises(WeightsError, match="headers of"):
+        open_index(folder, Limits(safetensors_header_bytes=3 * header))
+
+
+@pytest.mark.parametrize("dtype", ["x" * 10**6, ["F32"], {"a": 1}, "\ud800"])
+def test_messages_stay_short_and_can_be_sent_whatever_a_header_says(tmp_path, dtype):
+    name = "\ud800" + "n" * 10**6
+    header = {name: {"dtype": dtype, "shape": [1], "data_offsets": [0, 4]}}
+    with pytest.raises(WeightsError) as caught:
+        read_header(write(tmp_path / "x", header, bytes(4)), Limits())
+    assert len(caught.value.message) < 500
+    caught.value.message.encode()
+
+
+def test_case_004_weights_behind_a_link_are_not_read(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "real.safetensors")
+    (tmp_path / "model.safetensors").symlink_to("real.safetensors")
+    with pytest.raises(WeightsError, match="expected a plain file"):
+        open_index(tmp_path, Limits())
 
 
 def test_case_020_pickles_are_refused_unread(tmp_path):
