@@ -32,7 +32,7 @@ def main():
         entries = store.measured()
         listed = time.perf_counter() - began
         began = time.perf_counter()
-        found = [Path(top, f).lstat() for _, w, _ in entries for top, _, names in os.walk(w.path) for f in names]
+        found = [Path(top, f).lstat() for e in entries for top, _, names in os.walk(e.worktree.path) for f in names]
         walked = time.perf_counter() - began
         print(
             f"list of {len(entries)} worktrees, {len(found)} files: {listed:.3f} s, "

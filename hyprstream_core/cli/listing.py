@@ -13,7 +13,7 @@ from hyprstream_core.cli.output import emit_json, emit_note, emit_table
 from hyprstream_core.units import age, size
 
 if TYPE_CHECKING:
-    from hyprstream_core.repo.records import Model, Worktree, WorktreeInfo
+    from hyprstream_core.repo.measure import Measured
 
 
 @click.command()
@@ -37,19 +37,23 @@ def listing(context: Context, wide: bool, as_json: bool) -> None:
     store = open_store(context.settings, context.plugins)
     found = store.measured()
     if as_json:
-        emit_json([_record(*entry) for entry in found])
+        emit_json([_record(line) for line in found])
     elif not found:
         emit_note(f"no models in {context.settings.models_dir}; fetch one: hyprstream clone URL")
     else:
         now = time.time()
         emit_table(
             ("MODEL", "COMMIT", "SIZE", "SAVED", "AGE", "DRIVER", *(("UUID", "FOLDER") if wide else ())),
-            [_row(*entry, now, wide=wide) for entry in found],
+            [_row(line, now, wide=wide) for line in found],
         )
+        for line in found:
+            if line.problem:
+                emit_note(f"{line.worktree.id if line.worktree else line.model.name}: {line.problem}")
 
 
-def _record(model: Model, tree: Worktree | None, info: WorktreeInfo | None) -> dict[str, object]:
+def _record(line: Measured) -> dict[str, object]:
     """One row; without a worktree everything of it is None, and the id is the model's name."""
+    model, tree, info = line.model, line.worktree, line.info
     return {
         "id": tree.id if tree else model.name,
         "name": model.name,
@@ -62,21 +66,19 @@ def _record(model: Model, tree: Worktree | None, info: WorktreeInfo | None) -> d
         "size_bytes": info.apparent_bytes if info else None,
         "saved_bytes": info.saved_bytes if info else None,
         "created_at": tree.created_at if tree else model.created_at,
+        "problem": line.problem,
     }
 
 
-def _row(
-    model: Model, tree: Worktree | None, info: WorktreeInfo | None, now: float, *, wide: bool
-) -> tuple[object, ...]:
-    if tree is None or info is None:
-        bare = (model.name, "no worktree", "-", "-", age(now - model.created_at), "-")
-        return (*bare, model.uuid, model.path) if wide else bare
-    row = (
-        tree.id,
-        tree.oid[:12],
-        size(info.apparent_bytes),
-        size(info.saved_bytes),
-        age(now - tree.created_at),
-        tree.driver,
+def _row(line: Measured, now: float, *, wide: bool) -> tuple[object, ...]:
+    model, tree, info = line.model, line.worktree, line.info
+    state = "damaged" if line.problem else "no worktree"
+    row: tuple[object, ...] = (
+        tree.id if tree else model.name,
+        tree.oid[:12] if tree else state,
+        size(info.apparent_bytes) if info else "damaged" if tree else "-",
+        size(info.saved_bytes) if info else "-",
+        age(now - (tree.created_at if tree else model.created_at)),
+        tree.driver if tree else "-",
     )
-    return (*row, model.uuid, tree.path) if wide else row
+    return (*row, model.uuid, tree.path if tree else model.path) if wide else row

@@ -4,22 +4,63 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from hyprstream_core.errors import BadObject, HyprstreamError
 from hyprstream_core.repo import worktrees
 from hyprstream_core.repo.index import IndexEntry
-from hyprstream_core.repo.records import Worktree, WorktreeInfo
+from hyprstream_core.repo.records import Model, Worktree, WorktreeInfo
 from hyprstream_core.repo.workspace import Workspace
 
 
 def files_of(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file of a worktree, with its path and state; git's own is left out."""
+    """Every file of a worktree, with its path and state; git's own, and what goes meanwhile, is left out."""
     for folder, folders, names in os.walk(path):
         for name in [*names, *(f for f in folders if Path(folder, f).is_symlink())]:
             file = Path(folder, name)
             relative = str(file.relative_to(path))
             if relative != ".git":
-                yield relative, file.lstat()
+                with suppress(FileNotFoundError):
+                    yield relative, file.lstat()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A line of a list: a worktree with its size, a model without worktrees, or ``problem``: what is wrong."""
+
+    model: Model
+    worktree: Worktree | None = None
+    info: WorktreeInfo | None = None
+    problem: str | None = None
+
+
+def measured(space: Workspace, models: Iterable[Model]) -> Iterator[Measured]:
+    """See :meth:`hyprstream_core.repo.store.Store.measured`."""
+    found: list[tuple[Model, list[Worktree] | HyprstreamError]] = [(model, _worktrees(model)) for model in models]
+    measure = Measure(space, [tree for _, trees in found if isinstance(trees, list) for tree in trees])
+    for model, trees in found:
+        if isinstance(trees, HyprstreamError):
+            yield Measured(model, problem=str(trees))
+        elif not trees:
+            yield Measured(model)
+        else:
+            yield from (_line(measure, tree) for tree in trees)
+
+
+def _worktrees(model: Model) -> list[Worktree] | HyprstreamError:
+    try:
+        return model.worktrees()
+    except HyprstreamError as error:
+        return error
+
+
+def _line(measure: Measure, tree: Worktree) -> Measured:
+    try:
+        return Measured(tree.model, tree, measure.measure(tree))
+    except HyprstreamError as error:
+        return Measured(tree.model, tree, problem=str(error))
 
 
 class Measure:
@@ -35,7 +76,12 @@ class Measure:
         self._holdings: dict[Path, dict[str, list[IndexEntry]]] = {}
 
     def measure(self, worktree: Worktree) -> WorktreeInfo:
-        """Measure one worktree."""
+        """Measure one worktree.
+
+        Raises:
+            BadObject: its index is damaged.
+            ConfigError: the driver that filled it is not installed.
+        """
         driver = self._space.parts.materialiser(worktree.driver)
         index = self._index(worktree)
         apparent, shared = 0, dict[str, int]()
@@ -79,8 +125,9 @@ class Measure:
         """Blob → the files of a worktree that are it."""
         if worktree.path not in self._holdings:
             holding = self._holdings.setdefault(worktree.path, {})
-            for entry in self._index(worktree).values():
-                holding.setdefault(entry.oid, []).append(entry)
+            with suppress(BadObject):  # of what is damaged nobody knows what it shares
+                for entry in self._index(worktree).values():
+                    holding.setdefault(entry.oid, []).append(entry)
         return self._holdings[worktree.path]
 
 

@@ -33,7 +33,7 @@ from hyprstream_core.repo.history import History, LogEntry, decorations
 from hyprstream_core.repo.hub import located
 from hyprstream_core.repo.identity import Identity
 from hyprstream_core.repo.layout import Layout
-from hyprstream_core.repo.measure import Measure
+from hyprstream_core.repo.measure import Measure, Measured, measured
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.records import Model, Pulled, RefChange, Resolved, Worktree, WorktreeInfo
 from hyprstream_core.repo.reference_store import HEADS, REMOTES
@@ -302,15 +302,10 @@ class Store:
         """
         worktrees.remove(self._space, worktrees.find(self.model(name), branch), force=force)
 
-    def measured(self) -> list[tuple[Model, Worktree | None, WorktreeInfo | None]]:
-        """Every worktree with its size, and every model without one, by name and branch. Each index is read once."""
-        models = self._all_settled()
-        trees = {model.name: model.worktrees() for model in models}
-        measure = Measure(self._space, [tree for found in trees.values() for tree in found])
-        entries: list[tuple[Model, Worktree | None, WorktreeInfo | None]] = []
-        for model in models:
-            entries += [(model, tree, measure.measure(tree)) for tree in trees[model.name]] or [(model, None, None)]
-        return entries
+    def measured(self) -> list[Measured]:
+        """Every worktree with its size, and every model without one, by name and branch. Each index is read once;
+        what is wrong with one is said of it, and keeps no other from being measured."""
+        return list(measured(self._space, self._all_settled()))
 
     def worktrees(self, name: str) -> list[Worktree]:
         """The worktrees of one model, ordered by branch.

@@ -305,7 +305,7 @@ def test_a_list_of_many_worktrees_reads_each_index_once(new_store, make_repo, mo
         for n in range(19):
             store.add_worktree("m", f"b{n}", start="main")
         read.clear()
-        found = [info for _, _, info in store.measured()]
+        found = [line.info for line in store.measured()]
         assert len(found) == len(read) == 20
         saved = [info.saved_bytes for info in sorted(found, key=lambda i: i.created_at)]
         assert saved == ([0] + [2700] * 19 if driver == "hardlink" else [0] * 20)

@@ -221,3 +221,15 @@ def test_a_removal_that_cannot_finish_is_finished_by_the_next_command(new_store,
     store.clone(str(other.path))
     assert not (tmp_path / "models/m").exists()
     assert not any((tmp_path / "models/.staging").iterdir())
+
+
+def test_one_damaged_worktree_keeps_no_other_from_being_listed(store, model_repo):
+    for name in ("a", "b", "c"):
+        store.clone(str(model_repo.path), name=name)
+    (admin,) = (store.model("a").git_dir / "worktrees").iterdir()
+    (admin / "index").write_bytes(b"junk")
+    found = {line.model.name: line for line in store.measured()}
+    assert "index" in found["a"].problem
+    for name in ("b", "c"):
+        assert found[name].problem is None
+        assert found[name].info.apparent_bytes > 0
