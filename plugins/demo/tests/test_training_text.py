@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from random import Random
+from unicodedata import normalize
 
 import pytest
 
 from training.conversations import Writer
 from training.examination import Question, load_questions, schema
 from training.facts import load_facts
-from training.phrases import expand, say
+from training.phrases import exclaim, expand, say
 from training.rendering import Renderer
 from training.toolbox import Toolbox
 
@@ -80,6 +82,43 @@ def test_every_small_talk_answer_holds_its_key_and_is_a_sentence() -> None:
         for answer in talk["answers"]:
             assert talk["key"] in answer, talk
             assert answer[-1] in ".!?", talk
+
+
+def test_answers_name_only_verbs_that_exist() -> None:
+    documented = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
+    verbs = set(re.findall(r"^### hyprstream (\w+)$", documented, re.MULTILINE))
+    assert {"clone", "demo", "server"} <= verbs
+    for fact in load_facts():
+        named = re.findall(r"(?:[Uu]se|with|then|installed,|example:) hyprstream (\w+)", fact.answer)
+        assert set(named) <= verbs, fact
+
+
+def test_a_calculation_without_a_tool_is_declined() -> None:
+    toolbox = Toolbox(Random(6))
+    for _ in range(200):
+        asked = toolbox.sum()
+        assert not asked.tools
+        assert "without a tool" in asked.answer
+
+
+def test_names_of_other_languages_are_copied_whole() -> None:
+    toolbox = Toolbox(Random(7))
+    calls = [
+        asked for asked in (toolbox.question(needs_call=True) for _ in range(3000)) if not asked.question.isascii()
+    ]
+    assert len(calls) > 200
+    for asked in calls:
+        assert normalize("NFC", asked.question) == asked.question
+        assert (
+            json.loads(re.findall(r"<tool_call>\n(.*?)\n</tool_call>", asked.answer)[0]) == asked.calls[0]["function"]
+        )
+
+
+@pytest.mark.parametrize("words", ["ok", "thank you"])
+def test_short_words_come_with_any_capitals_and_punctuation(words: str) -> None:
+    rng = Random(8)
+    said = {exclaim(rng, words) for _ in range(500)}
+    assert {words, words.upper(), words.capitalize(), f"{words}!", f"{words.upper()}."} <= said
 
 
 def test_the_same_seed_writes_the_same_text(conversations: list[str]) -> None:

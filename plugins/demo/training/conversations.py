@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from training.facts import Fact, load_facts
-from training.phrases import address, disturb, say
+from training.phrases import address, disturb, exclaim, say
 from training.slots import fill, invented, text
 from training.toolbox import Toolbox
 
@@ -84,6 +84,8 @@ class Turn:
     thought: str
     brief: str
     needs_tool: bool = False
+    open: bool = False
+    """Whether a tool that knows or calculates much could answer it."""
 
 
 class Writer:
@@ -95,6 +97,7 @@ class Writer:
         self.facts = load_facts()
         smalltalk = _table("smalltalk.toml")
         self.talks: list[dict[str, Any]] = smalltalk["talk"]
+        self.shorts = [talk for talk in self.talks if "short" in talk]
         self.follow_ups: dict[str, list[str]] = smalltalk["follow_up"]
         self.elsewhere = _table("elsewhere.toml")
 
@@ -109,15 +112,15 @@ class Writer:
     def example(self) -> Example:
         """The next example, of a kind drawn by weight."""
         kinds = (
-            (40, self._single_fact),
+            (38, self._single_fact),
             (15, self._single_talk),
-            (4, self._single_elsewhere),
-            (7, self._follow_up),
-            (5, self._several_turns),
+            (5, self._single_elsewhere),
+            (8, self._follow_up),
+            (9, self._several_turns),
             (4, self._memory),
-            (2, self._plain),
-            (24, self._tool_call),
-            (7, self._tool_result),
+            (1, self._plain),
+            (28, self._tool_call),
+            (8, self._tool_result),
         )
         draw = self.rng.choices([kind for _, kind in kinds], weights=[weight for weight, _ in kinds])[0]
         return draw()
@@ -135,10 +138,19 @@ class Writer:
         return Turn(question, fact.answer, f"The user asks about {fact.topic}. I will say {aim}.", fact.brief)
 
     def _talk(self) -> Turn:
+        if self.rng.random() < 0.35:
+            return self._short_talk()
         talk = self.rng.choice(self.talks)
         question = disturb(self.rng, say(self.rng, _any(self.rng, talk["questions"])), lightly=True)
         answer = self.rng.choice(talk["answers"])
         return Turn(question, answer, talk["about"], answer, needs_tool="without a tool" in talk["about"])
+
+    def _short_talk(self) -> Turn:
+        """A word or two, as people say them at any moment."""
+        talk = self.rng.choice(self.shorts)
+        words = self.rng.choice(talk["short"].split(","))
+        answer = self.rng.choice(talk["answers"])
+        return Turn(exclaim(self.rng, words), answer, talk["about"], answer)
 
     def _elsewhere(self) -> Turn:
         table, rng = self.elsewhere, self.rng
@@ -151,17 +163,12 @@ class Writer:
             )
             answer = f"The capital of {country} is {capital}."
             return Turn(disturb(rng, ask), answer, "The user asks for a capital.", answer)
-        if kind < 0.5:
-            a, b = rng.randrange(11), rng.randrange(11)
-            ask = (
-                say(rng, "[What is|What's|How much is|Calculate|] A [plus|+] B[?| please?]")
-                .replace("A", str(a), 1)
-                .replace("B", str(b))
-            )
-            answer = f"{a} plus {b} is {a + b}."
-            return Turn(disturb(rng, ask), answer, "The user wants a sum.", answer)
+        if kind < 0.55:
+            asked = self.toolbox.sum()
+            question = disturb(rng, asked.question, lightly=True)
+            return Turn(question, asked.answer, asked.thought, asked.answer, needs_tool=True)
         question = disturb(rng, say(rng, rng.choice(table["questions"])))
-        return Turn(question, table["answer"], table["about"], table["answer"])
+        return Turn(question, table["answer"], table["about"], table["answer"], open=True)
 
     def _any_turn(self) -> Turn:
         kind = self.rng.random()
@@ -181,7 +188,7 @@ class Writer:
         system, brief = self._system(), rng.random() < 0.15
         if brief:
             system = rng.choice(BRIEF) if not system or rng.random() < 0.7 else f"{BREVITY}\n{system}"
-        tools = self.toolbox.idle() if rng.random() < 0.15 and not turn.needs_tool else ()
+        tools = self.toolbox.idle(knowing=not turn.open) if rng.random() < 0.17 and not turn.needs_tool else ()
         messages = [{"role": "system", "content": system}] if system else []
         thought = turn.thought + (" I need no tool for that." if tools else "")
         return Example(
@@ -207,7 +214,7 @@ class Writer:
 
     def _several_turns(self) -> Example:
         history = [m for _ in range(self.rng.choice((1, 1, 2, 3))) for m in self._past(self._any_turn())]
-        return self._finish(history, self._any_turn())
+        return self._finish(history, self._talk() if self.rng.random() < 0.35 else self._any_turn())
 
     def _follow_up(self) -> Example:
         """A question that only makes sense after the one before it."""
@@ -270,8 +277,10 @@ class Writer:
         history: list[Message] = []
         if rng.random() < 0.08:
             history = self._past(self._any_turn())
-        if rng.random() < 0.12:
+        if rng.random() < 0.2:
             asked = asked.lower()
+        if rng.random() < 0.2:
+            asked = asked.bare()
         question = address(rng, asked.question)
         thought = asked.thought if rng.random() < 0.15 else ""
         messages = self._with_system([*history, _user(question)])
@@ -295,7 +304,7 @@ class Writer:
             messages += [_assistant(answer), _user(follow.question)]
             answer, thought = follow.answer, follow.thought
         elif kind > 0.85:
-            turn = self._fact(rng.choice(self.facts)) if rng.random() < 0.6 else self._elsewhere()
+            turn = self._fact(rng.choice(self.facts)) if rng.random() < 0.5 else self._talk()
             messages += [_assistant(answer), _user(turn.question)]
             answer, thought = turn.answer, turn.thought
         return Example(self._with_system(messages, brief=kind <= 0.85), answer, thought if thinks else "", tools)

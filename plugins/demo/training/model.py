@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +16,9 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from hyprstream_core.interfaces.device import Step
 from hyprstream_core.interfaces.model import DecoderConfig, Family
-from hyprstream_core.nn.ops import PackedStep, packed_step
+from hyprstream_core.nn.ops import PackedStep, TorchOps, packed_step
 from hyprstream_core.nn.rope import RopeTable
 from hyprstream_core.plugins import discover, load
 from training.rendering import END, END_OF_TEXT, template_source
@@ -34,6 +36,15 @@ SHAPE = {
     "num_hidden_layers": 6,
     "num_key_value_heads": 2,
 }
+
+
+class MixedOps(TorchOps):
+    """Attention in fp32 when everything around it is autocast: backward in bf16 is slow on CPUs."""
+
+    def attention(self, layer: int, q_THE: Tensor, k_TKE: Tensor, v_TKE: Tensor, step: Step) -> Tensor:
+        """As :class:`TorchOps`, in fp32."""
+        with torch.autocast("cpu", enabled=False):
+            return super().attention(layer, q_THE.float(), k_TKE.float(), v_TKE.float(), step)
 
 
 class Qwen3:
@@ -58,7 +69,7 @@ class Qwen3:
 
     def step(self, lengths: Sequence[int]) -> PackedStep:
         """The step for documents of ``lengths``."""
-        return packed_step(lengths, self._rope, torch.float32)
+        return replace(packed_step(lengths, self._rope, torch.float32), ops=MixedOps())
 
     def logits(self, ids: Tensor, rows: Tensor, step: PackedStep) -> Tensor:
         """Logits of the chosen ``rows``."""

@@ -64,10 +64,13 @@ def disturb(rng: Random, question: str, *, lightly: bool = False) -> str:
     ``lightly`` keeps the words.
     """
     text = question[0].upper() + question[1:] if lightly else _freely(rng, question)
-    if rng.random() < 0.15:
-        text = text.rstrip("?.!") or text
     if rng.random() < 0.25:
+        text = text.rstrip("?.!") or text
+    case = rng.random()
+    if case < 0.3:
         text = text.lower()
+    elif case < 0.33:
+        text = text.upper()
     if rng.random() < 0.05:
         text = _slip(rng, text)
     return text
@@ -79,6 +82,12 @@ def _freely(rng: Random, question: str) -> str:
         text = _hurry(rng, text)
     text = address(rng, text[0].upper() + text[1:], chance=0.2)
     return text + rng.choice(_paraphrase()["closers"]) if rng.random() < 0.1 else text
+
+
+def exclaim(rng: Random, words: str) -> str:
+    """A word or two with any capitals and punctuation that people use."""
+    cased = rng.choice((words, words.lower(), words.capitalize(), words.capitalize(), words.upper(), words.title()))
+    return cased + rng.choice(("", "", "", "!", "!", ".", ".", "!!", "...", " :)", " !"))
 
 
 def reword(rng: Random, question: str) -> str:

@@ -1,7 +1,7 @@
 """The demo model's byte-level BPE tokenizer, trained on its own training text.
 
 Words are split so that what is copied looks the same in a question and in JSON: the space before a capital
-letter, a digit or a quote is a token of its own.
+letter, a digit, an emoji or a quote is a token of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ PATTERN = (
     r"|\p{L}+"
     r"|\p{N}"
     r"|\s*[\r\n]+"
-    r"| ?[^\s\p{L}\p{N}]+"
+    r"| ?[!-/:-@\[-`{-~]+"
+    r"|[^\s\p{L}\p{N}!-~]+"
     r"|\s+"
 )
 

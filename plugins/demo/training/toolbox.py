@@ -16,8 +16,10 @@ from training.slots import fill, substitute
 
 NO_TOOL = "I have no tool for that."
 NO_TOOLS = "I cannot do that without a tool for it."
+NO_SUMS = "I cannot calculate that without a tool for it."
 EVERYTHING = ("a search", "an encyclopedia article", "a command", "a web page", "a database", "a calculation")
 """What can stand in for other tools: never offered beside a question that no tool should answer."""
+SUMS = ("a sum", "a product", "a difference", "a quotient", "a calculation", "a square")
 PROBLEMS = ("not found", "timeout", "no such entry", "permission denied", "unknown name")
 
 
@@ -37,6 +39,10 @@ class ToolQuestion:
         lowered = [_lower(c["function"]) for c in self.calls]
         answer = markup(lowered) if lowered else self.answer
         return replace(self, question=self.question.lower(), calls=lowered, answer=answer)
+
+    def bare(self) -> ToolQuestion:
+        """The same question without the punctuation at its end."""
+        return replace(self, question=self.question.rstrip("?.!") or self.question)
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,11 @@ class Toolbox:
         path = Path(__file__).with_name("tools.toml")
         self.table: list[dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8"))["tool"]
 
-    def idle(self) -> tuple[Tool, ...]:
-        """Tools that stand by while something else is asked."""
-        return tuple(self._kind().tool for _ in range(self.rng.choice((1, 1, 2, 3))))
+    def idle(self, *, knowing: bool = True) -> tuple[Tool, ...]:
+        """Tools that stand by while something else is asked; not ``knowing``: none that could answer it."""
+        kinds = [self._kind() for _ in range(self.rng.choice((1, 1, 2, 3)))]
+        kinds = [kind for kind in kinds if knowing or not (kind.about in EVERYTHING or kind.answer == "number")]
+        return tuple({kind.name: kind.tool for kind in kinds}.values())
 
     def question(self, *, needs_call: bool = False) -> ToolQuestion:
         """A question for a tool; now and then the tool for it is not on offer."""
@@ -77,7 +85,7 @@ class Toolbox:
         others = [self._kind() for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3)) + missing)]
         offered = {} if missing else {kind.name: kind}
         for other in others:
-            if other.about != kind.about and not (missing and other.about in EVERYTHING):
+            if other.about != kind.about and not (missing and _stands_in(other, kind)):
                 offered.setdefault(other.name, other)
         if not offered:
             return self.question(needs_call=needs_call)
@@ -94,7 +102,14 @@ class Toolbox:
         """A question for a tool when there are no tools at all."""
         kind = written(self.rng, self.rng.choice(self.table))
         text = substitute(self.rng, say(self.rng, self.rng.choice(kind.questions)), {})
-        return ToolQuestion(text, (), kind, [], f"The user wants {kind.about}. I have no tools.", NO_TOOLS)
+        answer = NO_SUMS if kind.slots and kind.answer == "number" else NO_TOOLS
+        return ToolQuestion(text, (), kind, [], f"The user wants {kind.about}. I have no tools.", answer)
+
+    def sum(self) -> ToolQuestion:
+        """A calculation when there are no tools at all."""
+        kind = written(self.rng, self.rng.choice([row for row in self.table if row["about"] in SUMS]))
+        text = substitute(self.rng, say(self.rng, self.rng.choice(kind.questions)), {})
+        return ToolQuestion(text, (), kind, [], f"The user wants {kind.about}. I have no tools.", NO_SUMS)
 
     def follow_up(self, asked: ToolQuestion) -> ToolQuestion | None:
         """A shorter question for the same tool with other arguments."""
@@ -133,8 +148,14 @@ class Toolbox:
     def _kind(self) -> Kind:
         draw = self.rng.random()
         if draw < 0.6:
-            return written(self.rng, self.rng.choice(self.table))
+            rows = [row for row in self.table if row["about"] in SUMS] if draw < 0.1 else self.table
+            return written(self.rng, self.rng.choice(rows))
         return lookup(self.rng) if draw < 0.8 else action(self.rng) if draw < 0.92 else pair(self.rng)
+
+
+def _stands_in(other: Kind, kind: Kind) -> bool:
+    """Whether ``other`` could do what ``kind`` is asked for."""
+    return other.about in EVERYTHING or (other.answer == "number" and kind.answer == "number")
 
 
 def _asked(text: str, tools: tuple[Tool, ...], kind: Kind, calls: list[dict[str, Any]]) -> ToolQuestion:
