@@ -20,7 +20,8 @@ from pathlib import Path
 from hyprstream_core.errors import BadObject, Conflict, ModelNotFound
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import journal, receive
-from hyprstream_core.repo.ancestry import Haves, History
+from hyprstream_core.repo.haves import Haves
+from hyprstream_core.repo.history import History
 from hyprstream_core.repo.durable import sync_tree, write_new
 from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
 from hyprstream_core.repo.journal import INCOMING, Journal

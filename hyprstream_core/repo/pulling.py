@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from hyprstream_core.errors import Conflict, ModelNotFound, RemoteError
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import update, worktrees
-from hyprstream_core.repo.ancestry import History
+from hyprstream_core.repo.history import History
 from hyprstream_core.repo.content import Source
 from hyprstream_core.repo.fetching import REWOUND, Wishes, fetch
 from hyprstream_core.repo.gitdir import open_git
 from hyprstream_core.repo.records import Model, Pulled, RefChange
 from hyprstream_core.repo.ref_update import RefSwap, write_refs
 from hyprstream_core.repo.reference_store import HEADS, REMOTES
-from hyprstream_core.repo.shallow import read_shallow
 from hyprstream_core.repo.urls import RemoteUrl
 from hyprstream_core.repo.workspace import Workspace
 
@@ -70,7 +69,7 @@ def _course(model: Model, branch: str, remote_branch: str, changes: Iterable[Ref
     """
     with open_git(model.git_dir) as git:
         refs = git.refs()
-        history = History(git, read_shallow(model.git_dir))
+        history = History(git)
         local, head = refs.get(HEADS + branch), refs.get(REMOTES + remote_branch)
         gone = any(c.ref == REMOTES + remote_branch and c.kind == "deleted" for c in changes)
         if local is None:
@@ -88,7 +87,7 @@ def _course(model: Model, branch: str, remote_branch: str, changes: Iterable[Ref
             return _Course(local, head)
         if history.is_ancestor(head, local):
             return _Course(local, local)
-        raise _diverged(model, branch, history.only_in(local, head), history.only_in(head, local))
+        raise _diverged(model, branch, *history.apart(local, [head]))
 
 
 def _follow(model: Model, history: History, branch: str, course: _Course, trusted: str, *, force: bool) -> _Course:
@@ -105,8 +104,8 @@ def _follow(model: Model, history: History, branch: str, course: _Course, truste
             old=trusted,
             new=course.new,
         )
-    if own := history.only_in(course.old, trusted, course.new):
-        raise _diverged(model, branch, own, history.only_in(course.new, course.old))
+    if own := history.apart(course.old, [trusted, course.new])[0]:
+        raise _diverged(model, branch, own, history.apart(course.old, [course.new])[1])
     return course
 
 
