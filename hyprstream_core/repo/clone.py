@@ -30,6 +30,7 @@ from hyprstream_core.repo.sources import connect, content_source
 from hyprstream_core.repo.urls import RemoteUrl
 from hyprstream_core.repo.verification import check_tips, require_history
 from hyprstream_core.repo.workspace import Workspace
+from hyprstream_core.repo.worktree_admin import admin_id
 
 
 def clone(
@@ -66,7 +67,7 @@ def clone(
                 source=lambda: content_source(access, place, connection, lfs_url), stage=stage, progress=progress,
             )  # fmt: skip
         make_folders(repository / "worktrees")
-        admin.rename(repository / "worktrees" / worktrees.admin_id(chosen))
+        admin.rename(repository / "worktrees" / admin_id(chosen))
         sync_tree(repository)
         record = Record(str(uuid.uuid4()), url.clean, fetched.default, time.time())
         _publish(space, registry, name, record, stage, files, chosen, publishing)

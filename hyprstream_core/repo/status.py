@@ -23,6 +23,7 @@ from hyprstream_core.repo.index import IndexEntry
 from hyprstream_core.repo.records import Worktree
 from hyprstream_core.repo.tree import EXECUTABLE, LINK, SUBMODULE, walk
 from hyprstream_core.repo.workspace import Workspace
+from hyprstream_core.repo.worktree_admin import admin_folder, head_of
 
 Kind = Literal["", "added", "modified", "deleted", "type changed", "untracked", "ignored", "unmerged"]
 """What happened to a path; "" is nothing."""
@@ -89,7 +90,7 @@ def changes(
 def head_name(worktree: Worktree) -> str:
     """What a worktree's HEAD names: its branch, unless stock git switched it to something else."""
     branch = f"refs/heads/{worktree.branch}"
-    return worktrees.head_of(worktrees.admin_folder(worktree.model, worktree.branch)) or branch
+    return head_of(admin_folder(worktree.model.path, worktree.branch)) or branch
 
 
 def head_commit(worktree: Worktree) -> str:

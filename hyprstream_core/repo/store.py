@@ -13,6 +13,7 @@ from hyprstream_core.repo import (
     branches,
     content,
     fetching,
+    journal,
     pulling,
     removal,
     rename,
@@ -25,7 +26,6 @@ from hyprstream_core.repo import (
 )
 from hyprstream_core.repo import clone as cloning
 from hyprstream_core.repo.branches import Branch
-from hyprstream_core.repo.changing import changing, settle
 from hyprstream_core.repo.git_config import read_tracking
 from hyprstream_core.repo.gitdir import lfs_url as recorded_lfs_url
 from hyprstream_core.repo.gitdir import open_git, read_refs
@@ -141,7 +141,7 @@ class Store:
             ModelNotFound: no such model.
             RefError: no such remote.
             UnsafeTree, BadObject, RemoteError, DiskFull: as for :meth:`clone`; then nothing has changed.
-            Conflict: new references cannot stand beside old ones (``repo.ref_clash``).
+            Conflict: new references cannot stand beside old ones (``ref.exists``).
         """
         model = self.model(name)
         wishes = fetching.Wishes(depth, prune, force)
@@ -160,24 +160,24 @@ class Store:
         publishing: Callable[[], None] | None = None,
     ) -> Pulled:
         """:meth:`fetch`, then move ``branch`` (the default branch), and the files of its worktree, forward to the
-        remote's branch of that name (or ``remote_branch``). What is served meanwhile is not disturbed.
+        remote's branch that it tracks (or ``remote_branch``). What is served meanwhile is not disturbed.
 
         With ``force`` it also follows a remote that took commits back, when the branch has none of its own.
         ``publishing`` is as for :meth:`clone`.
 
         Raises:
             ModelNotFound: no such model or branch.
-            RefError: no such remote.
+            RefError: no such remote, or the branch tracks none of its branches (``ref.no_upstream``).
             Conflict: it is no fast-forward (``repo.diverged``), tracked files were changed (``repo.dirty``), or
                 untracked ones are in the way (``repo.untracked``).
             RemoteError: the remote took commits back (``remote.rewound``), or failed.
             UnsafeTree, BadObject, DiskFull: as for :meth:`clone`.
         """
         model = self.model(name)
-        chosen = check_ref(branch or model.default_branch)
+        chosen = check_ref(branch or self.default_branch(name))
         self._sweep()
         return pulling.pull(
-            self._space, model, self._remote(model, remote), chosen, check_ref(remote_branch or chosen),
+            self._space, model, self._remote(model, remote), chosen, remote_branch and check_ref(remote_branch),
             force=force, source=partial(self._source, model), progress=progress or _silent,
             publishing=publishing or _nothing,
         )  # fmt: skip
@@ -191,7 +191,7 @@ class Store:
 
     def models(self) -> list[Worktree]:
         """One entry per branch worktree of every model, ordered by name and branch."""
-        return [worktree for model in self._all_settled() for worktree in model.worktrees()]
+        return [worktree for model in self.registered() for worktree in model.worktrees()]
 
     def registered(self) -> list[Model]:
         """Every model, with or without worktrees, ordered by name. None is seen half-changed."""
@@ -304,7 +304,7 @@ class Store:
 
     def measured(self) -> list[tuple[Model, Worktree | None, WorktreeInfo | None]]:
         """Every worktree with its size, and every model without one, by name and branch. Each index is read once."""
-        models = self._all_settled()
+        models = self.registered()
         trees = {model.name: model.worktrees() for model in models}
         measure = Measure(self._space, [tree for found in trees.values() for tree in found])
         entries: list[tuple[Model, Worktree | None, WorktreeInfo | None]] = []
@@ -318,7 +318,7 @@ class Store:
         Raises:
             ModelNotFound: there is none of that name.
         """
-        return self._settled(name).worktrees()
+        return self.model(name).worktrees()
 
     def default_branch(self, name: str) -> str:
         """The branch that a model's bare name stands for.
@@ -336,7 +336,7 @@ class Store:
         Raises:
             ModelNotFound: there is none of that name.
         """
-        return branches.list_branches(self._settled(name), which)
+        return branches.list_branches(self.model(name), which)
 
     def create_branch(self, name: str, branch: str, start: str | None = None) -> Resolved:
         """Make a branch at ``start`` (None: the default branch); at a branch of the remote it tracks that.
@@ -348,7 +348,7 @@ class Store:
         """
         model = self.model(name)
         check_branch(branch)
-        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
+        with self._space.stage() as stage, self._space.changing(model, stage) as refs:
             origin = resolve.resolve(model, start)
             branches.create_branch(refs, branch, origin)
         return Resolved(model, HEADS + branch, "branch", origin.commit)
@@ -362,7 +362,7 @@ class Store:
                 default branch has (``ref.unmerged``), unless ``force``.
         """
         model = self.model(name)
-        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
+        with self._space.stage() as stage, self._space.changing(model, stage) as refs:
             return branches.delete_branches(model, refs, list(map(check_ref, names)), force=force)
 
     def rename_branch(self, name: str, old: str, new: str) -> None:
@@ -375,8 +375,9 @@ class Store:
         """
         model = self.model(name)
         check_branch(new)
-        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
-            rename.rename(model, refs, check_ref(old), new)
+        with self._space.stage() as stage, self._space.changing(model, stage) as refs:
+            plan = rename.plan_rename(model, refs, check_ref(old), new)
+            journal.commit(self._space.layout, refs, journal.Journal(model.name, rename=plan))
 
     def tags(self, name: str) -> list[Tag]:
         """The tags of a model."""
@@ -401,7 +402,7 @@ class Store:
         """
         model = self.model(name)
         check_branch(tag, "tag")
-        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
+        with self._space.stage() as stage, self._space.changing(model, stage) as refs:
             target = resolve.resolve(model, ref)
             tags.create_tag(refs, tag, target, message, tagger or _NOBODY, force=force)
         return Resolved(model, f"refs/tags/{tag}", "tag", target.commit)
@@ -413,7 +414,7 @@ class Store:
             ModelNotFound: no such model or tag.
         """
         model = self.model(name)
-        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
+        with self._space.stage() as stage, self._space.changing(model, stage) as refs:
             return tags.delete_tags(model, refs, list(map(check_ref, names)))
 
     def log(self, reference: str) -> Iterator[LogEntry]:
@@ -435,7 +436,7 @@ class Store:
         Raises:
             ModelNotFound: no such model, or the branch is not checked out.
         """
-        model = self._settled(name)
+        model = self.model(name)
         trees = model.worktrees() if branch is None else [worktrees.find(model, branch)]
         tracking = read_tracking(model.git_dir)
         with open_git(model.git_dir) as git:
@@ -457,23 +458,10 @@ class Store:
         Raises:
             ModelNotFound: no such model, or the branch is not checked out.
         """
-        model = self._settled(name)
+        model = self.model(name)
         if branch is not None:
             return removal.plan_worktree(self._space, worktrees.find(model, branch))
         return removal.plan_model(self._space, model, [m for m in self.registered() if m.name != model.name])
-
-    def _all_settled(self) -> list[Model]:
-        """Every model, none with anything half-way."""
-        models = self.registered()
-        for model in models:
-            settle(self._space, model)
-        return models
-
-    def _settled(self, name: str) -> Model:
-        """A model in which no command has left anything half-way."""
-        model = self.model(name)
-        settle(self._space, model)
-        return model
 
     def _source(self, model: Model) -> RemoteSource:
         """Where the large files of a model come from."""

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyprstream_core.config import Limits
+from hyprstream_core.errors import ModelNotFound
 from hyprstream_core.repo import journal, locks
 from hyprstream_core.repo.durable import disk_errors_named
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.parts import Parts
+from hyprstream_core.repo.records import Model
+from hyprstream_core.repo.reference_store import References
 from hyprstream_core.repo.staging import staging_folder
 
 
@@ -63,8 +66,21 @@ class Workspace:
         """Nobody else changes the model ``name`` inside the block, and what others left unfinished is finished.
         Never held across the network."""
         with locks.hold(self.layout.lock(f"model-{name}"), f"model {name!r}", self.lock_timeout):
-            journal.settle(self.layout, name)
+            journal.settle(self.layout, name, self.lock_timeout)
             yield
+
+    @contextmanager
+    def changing(self, model: Model, stage: Path) -> Iterator[References]:
+        """:meth:`model_lock` of a model that exists; its references, with the caller's ``stage`` to work in.
+
+        Raises:
+            Conflict: somebody else holds the model for too long.
+            ModelNotFound: it was removed meanwhile.
+        """
+        with self.model_lock(model.name):
+            if not model.git_dir.is_dir():
+                raise ModelNotFound(f"model {model.name!r} was removed meanwhile", param="model")
+            yield References(model.git_dir, stage, self.lock_timeout)
 
     def settle(self) -> None:
         """Finish what commands that died had decided, so that no model is seen half-changed; wait for those that

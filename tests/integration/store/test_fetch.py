@@ -111,7 +111,7 @@ def test_a_branch_that_becomes_a_folder_of_branches_needs_prune(store, model_rep
     model_repo.run("branch", "topic/one", "main")
     with pytest.raises(Conflict) as caught:
         store.fetch("m")
-    assert caught.value.error_code == "repo.ref_clash"
+    assert caught.value.error_code == "ref.exists"
     assert "--prune" in caught.value.remedy
     store.fetch("m", prune=True)
     model_repo.run("branch", "-D", "topic/one")

@@ -399,7 +399,7 @@ def test_a_branch_that_somebody_moves_meanwhile_is_left_to_him(store, model_repo
 
     with pytest.raises(Conflict) as caught:
         store.pull("m", progress=progress)
-    assert caught.value.error_code == "repo.ref_moved"
+    assert caught.value.error_code == "ref.moved"
     assert git(folder, "rev-parse", "HEAD") == mine[0]
     referee(store)
 

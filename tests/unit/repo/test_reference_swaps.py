@@ -7,7 +7,7 @@ import pytest
 
 from hyprstream_core.errors import BadObject, Conflict
 from hyprstream_core.repo.gitdir import packed_refs, read_refs
-from hyprstream_core.repo.ref_update import apply_refs, write_refs
+from hyprstream_core.repo.reference_store import References
 from hyprstream_core.repo.shallow import read_shallow, write_shallow
 
 
@@ -21,13 +21,18 @@ def repo(make_repo):
     return repo
 
 
+@pytest.fixture
+def refs(repo, tmp_path):
+    return References(repo.git_dir, tmp_path, 0.3)
+
+
 def shown(repo):
     """Every reference, and what annotated tags point at, as stock git reads them."""
     lines = repo.run("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)").splitlines()
     return {line.split()[0]: tuple(line.split()[1:]) for line in lines}
 
 
-def test_random_changes_are_what_git_reads(repo, tmp_path):
+def test_random_changes_are_what_git_reads(repo, refs):
     oids = [repo.run("rev-parse", name) for name in ("main", "main~1", "main~2", "v0", "v1")]
     commits = oids[:3]
     names = [f"refs/{kind}/{name}" for kind in ("heads", "remotes/origin", "tags") for name in ("a", "b/c", "b/d", "e")]
@@ -38,7 +43,7 @@ def test_random_changes_are_what_git_reads(repo, tmp_path):
             new = random.choice([None, *(oids if "tags" in name else commits)])
             if new or name in known:
                 swaps[name] = (known.get(name), new)
-        write_refs(repo.git_dir, swaps, tmp_path)
+        refs.swap(swaps)
         known |= {name: new for name, (_, new) in swaps.items()}
         known = {name: oid for name, oid in known.items() if oid}
         assert {name: found[0] for name, found in shown(repo).items()} == known == read_refs(repo.git_dir)
@@ -48,36 +53,37 @@ def test_random_changes_are_what_git_reads(repo, tmp_path):
     repo.run("fsck", "--strict")
 
 
-def test_all_or_none(repo, tmp_path):
+def test_all_or_none(repo, refs):
     head, older = repo.head(), repo.head("main~1")
     before = shown(repo)
     with pytest.raises(Conflict) as caught:
-        write_refs(repo.git_dir, {"refs/heads/new": (None, head), "refs/heads/main": (older, older)}, tmp_path)
-    assert caught.value.error_code == "repo.ref_moved"
+        refs.swap({"refs/heads/new": (None, head), "refs/heads/main": (older, older)})
+    assert caught.value.error_code == "ref.moved"
     with pytest.raises(Conflict) as caught:
-        write_refs(repo.git_dir, {"refs/heads/new": (None, head), "refs/heads/main/x": (None, head)}, tmp_path)
-    assert caught.value.error_code == "repo.ref_clash"
+        refs.swap({"refs/heads/new": (None, head), "refs/heads/main/x": (None, head)})
+    assert caught.value.error_code == "ref.exists"
     assert shown(repo) == before
 
 
-def test_a_name_and_a_longer_one_may_change_places(repo, tmp_path):
+def test_a_name_and_a_longer_one_may_change_places(repo, refs):
     head = repo.head()
-    write_refs(repo.git_dir, {"refs/heads/a/b/c": (None, head)}, tmp_path)
-    write_refs(repo.git_dir, {"refs/heads/a/b/c": (head, None), "refs/heads/a": (None, head)}, tmp_path)
-    write_refs(repo.git_dir, {"refs/heads/a": (head, None)}, tmp_path)
+    refs.swap({"refs/heads/a/b/c": (None, head)})
+    refs.swap({"refs/heads/a/b/c": (head, None), "refs/heads/a": (None, head)})
+    refs.swap({"refs/heads/a": (head, None)})
     (repo.git_dir / "refs/heads/a/b").mkdir(parents=True, exist_ok=True)
-    write_refs(repo.git_dir, {"refs/heads/a": (None, head)}, tmp_path)
+    refs.swap({"refs/heads/a": (None, head)})
     assert repo.head("a") == head
 
 
-def test_what_was_half_done_is_finished_and_what_others_changed_is_left(repo, tmp_path):
+def test_what_was_half_done_is_finished_and_what_others_changed_is_left(repo, refs):
     head, older, oldest = repo.head(), repo.head("main~1"), repo.head("main~2")
     swaps = {"refs/heads/x": (older, head), "refs/heads/y": (older, head), "refs/heads/z": (older, None)}
     repo.run("update-ref", "refs/heads/x", head)  # done before the crash
     repo.run("update-ref", "refs/heads/y", oldest)  # changed by somebody since
     repo.run("update-ref", "refs/heads/z", older)
     for _ in range(2):
-        apply_refs(repo.git_dir, swaps, tmp_path)
+        with refs.holding(swaps):
+            refs.apply(swaps)
         assert (repo.head("x"), repo.head("y")) == (head, oldest)
         assert "refs/heads/z" not in shown(repo)
 
