@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+import threading
 
 import pytest
 
@@ -86,6 +87,92 @@ def test_what_was_half_done_is_finished_and_what_others_changed_is_left(repo, re
             refs.apply(swaps)
         assert (repo.head("x"), repo.head("y")) == (head, oldest)
         assert "refs/heads/z" not in shown(repo)
+
+
+def test_swaps_wait_for_the_locks_of_stock_git_and_hold_them(repo, refs):
+    head, older = repo.head(), repo.head("main~1")
+    repo.run("branch", "x", older)
+    swaps = {"refs/heads/x": (older, head), "refs/heads/y/z": (None, head)}
+    for lock in ("refs/heads/x.lock", "refs/heads/y/z.lock", "packed-refs.lock"):
+        path = repo.git_dir / lock
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        with pytest.raises(Conflict) as caught:
+            refs.swap(swaps)
+        assert caught.value.error_code == "repo.locked"
+        path.unlink()
+    with refs.holding(swaps):
+        for command in (["update-ref", "refs/heads/x", head], ["branch", "y/z"], ["pack-refs", "--all"]):
+            done = subprocess.run(["git", *command], cwd=repo.path, capture_output=True, text=True)
+            assert done.returncode, command
+            assert ".lock" in done.stderr
+    assert (repo.head("x"), "refs/heads/y/z" in shown(repo)) == (older, False)
+    assert not (repo.git_dir / "refs/heads/y").exists()
+    assert not list(repo.git_dir.rglob("*.lock"))
+
+
+def test_what_excludes_a_name_made_meanwhile_is_left_alone(repo, refs):
+    """A journal of several references is finished although somebody has made ``a/b`` where ``a`` was to be."""
+    head = repo.head()
+    repo.run("branch", "a/b", head)
+    repo.run("branch", "c", head)
+    swaps = {"refs/heads/a": (None, head), "refs/heads/c/d": (None, head), "refs/heads/e": (None, head)}
+    for each in (swaps, {"refs/heads/a": (None, head)}, {"refs/heads/c/d": (None, head)}):
+        with refs.holding(each):
+            refs.apply(each)
+        assert {n for n in shown(repo) if "heads" in n} == {f"refs/heads/{n}" for n in ("main", "a/b", "c", "e")}
+
+
+def test_a_forgotten_branch_takes_its_log_with_it(repo, refs):
+    head = repo.head()
+    repo.run("config", "core.logAllRefUpdates", "always")
+    for name in ("refs/remotes/origin/a/b", "refs/remotes/origin/c"):
+        repo.run("update-ref", name, head)
+    refs.swap({"refs/remotes/origin/a/b": (head, None), "refs/remotes/origin/a": (None, head)})
+    assert not (repo.git_dir / "logs/refs/remotes/origin/a").exists()
+    repo.run("update-ref", "refs/remotes/origin/a", repo.head("main~1"))
+    assert (repo.git_dir / "logs/refs/remotes/origin/a").is_file()
+
+
+def test_stock_git_that_packs_and_commits_meanwhile_loses_nothing(repo, refs, tmp_path):
+    """Two of ours swap five branches at once; git packs, and moves others, all the time."""
+    one, two = repo.head(), repo.head("main~1")
+    ours = [f"refs/heads/{n}" for n in ("a", "b/c", "d", "e/f/g", "h")]
+    for name in [*ours, "refs/heads/theirs"]:
+        repo.run("update-ref", name, one)
+    stop, failures, count = threading.Event(), [], [0]
+
+    def stock():
+        current = one
+        while not stop.is_set():
+            subprocess.run(["git", "pack-refs", "--all"], cwd=repo.path, capture_output=True)
+            new = two if current == one else one
+            command = ["git", "update-ref", "refs/heads/theirs", new, current]
+            done = subprocess.run(command, cwd=repo.path, capture_output=True, text=True)
+            if done.returncode == 0:
+                current = new
+                count[0] += 1
+            elif ".lock" not in done.stderr:
+                failures.append(done.stderr)
+
+    thread = threading.Thread(target=stock)
+    thread.start()
+    refs = References(repo.git_dir, tmp_path, 10)
+    try:
+        old, new = one, two
+        for _ in range(60):
+            refs.swap(dict.fromkeys(ours, (old, new)))
+            refs.swap({"refs/heads/new/one": (None, new), ours[0]: (new, None)})
+            refs.swap({"refs/heads/new/one": (new, None), ours[0]: (None, new)})
+            assert {name: refs.read()[name] for name in ours} == dict.fromkeys(ours, new)
+            old, new = new, old
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures
+    assert count[0]
+    assert {shown(repo)[name][0] for name in ours} == {old}
+    repo.run("fsck", "--strict")
 
 
 def test_the_file_shallow_is_gits(repo, tmp_path):
