@@ -83,7 +83,9 @@ def commit(layout: Layout, refs: References, journal: Journal) -> list[str]:
         refs.require(journal.refs)
         replace(refs.scratch / NAME, data, refs.scratch)
         sync(refs.scratch.parent)
-        return _carry_out(layout, refs, journal)
+        obstructed = _carry_out(layout, refs, journal)
+    _finish(refs.scratch)
+    return obstructed
 
 
 def is_pending(stage: Path) -> bool:
@@ -114,12 +116,11 @@ def settle(layout: Layout, name: str, timeout: float) -> None:
     for stage, model in pending(layout):
         if model == name and (journal := _read(stage)) is not None:
             repository = git_dir(layout.model(name))
-            if not repository.is_dir():
-                _finished(stage)
-                continue
-            refs = References(repository, stage, timeout)
-            with refs.holding(journal.refs):
-                _carry_out(layout, refs, journal)
+            if repository.is_dir():
+                refs = References(repository, stage, timeout)
+                with refs.holding(journal.refs):
+                    _carry_out(layout, refs, journal)
+            _finish(stage)
 
 
 def _read(stage: Path) -> Journal | None:
@@ -152,11 +153,11 @@ def _carry_out(layout: Layout, refs: References, journal: Journal) -> list[str]:
         refs.apply(journal.refs)
         if journal.rename is not None:
             carry_out_rename(model, refs, journal.rename)
-    _finished(stage)
     return obstructed
 
 
-def _finished(stage: Path) -> None:
+def _finish(stage: Path) -> None:
+    """Nothing is left to do, and no lock to break: whoever dies before this has it done again."""
     (stage / NAME).unlink()
     sync(stage)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -473,9 +472,4 @@ class Store:
     def _sweep(self) -> None:
         """Clear up after commands that were killed."""
         abandon = partial(cloning.abandon, self._space, self._registry)
-        staging.sweep(self._space.layout.staging, abandon, self._finish)
-
-    def _finish(self, _folder: Path) -> None:
-        """Carry out what commands that were killed had decided; while somebody else holds the model, he does."""
-        with suppress(Conflict):
-            self._space.settle()
+        staging.sweep(self._space.layout.staging, abandon, self._space.finish)

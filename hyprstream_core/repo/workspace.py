@@ -12,11 +12,11 @@ from hyprstream_core.config import Limits
 from hyprstream_core.errors import ModelNotFound
 from hyprstream_core.repo import journal, locks
 from hyprstream_core.repo.durable import disk_errors_named
-from hyprstream_core.repo.layout import Layout
+from hyprstream_core.repo.layout import Layout, git_dir
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.records import Model
 from hyprstream_core.repo.reference_store import References
-from hyprstream_core.repo.staging import staging_folder
+from hyprstream_core.repo.staging import declare_change, staging_folder
 
 
 @contextmanager
@@ -80,7 +80,19 @@ class Workspace:
         with self.model_lock(model.name):
             if not model.git_dir.is_dir():
                 raise ModelNotFound(f"model {model.name!r} was removed meanwhile", param="model")
+            declare_change(stage, model.name)
             yield References(model.git_dir, stage, self.lock_timeout)
+
+    def finish(self, name: str, stage: Path) -> None:
+        """Finish what a command that died was doing to the model ``name``, with git's locks that it had; ``stage`` is
+        its folder.
+
+        Raises:
+            Conflict: somebody holds the model for too long.
+        """
+        with self.model_lock(name):
+            if (path := git_dir(self.layout.model(name))).is_dir():
+                References(path, stage, self.lock_timeout)
 
     def settle(self) -> None:
         """Finish what commands that died had decided, so that no model is seen half-changed; wait for those that

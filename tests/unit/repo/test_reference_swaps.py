@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -188,3 +189,28 @@ def test_the_file_shallow_is_gits(repo, tmp_path):
     (repo.git_dir / "shallow").write_text("junk\n")
     with pytest.raises(BadObject, match="shallow"):
         read_shallow(repo.git_dir)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hyprstream_core.config import Settings
+from hyprstream_core.plugins import Plugins, installed
+from hyprstream_core.services.store import open_store
+store = open_store(Settings(models_dir=Path(sys.argv[1])), Plugins([c for c in installed() if c.name == "builtin"]))
+space = store._space
+with space.stage() as stage, space.changing(store.model("m"), stage) as refs:
+    with refs.holding({"refs/heads/main": (None, None), "refs/heads/x/y": (None, None)}):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_locks_of_a_command_that_was_killed_before_it_decided_are_broken_by_the_next(store, repo, tmp_path):
+    model = store.clone(str(repo.path), name="m")
+    store.clone(str(repo.path), name="other")
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "models")], check=False)
+    assert len(list(model.git_dir.rglob("*.lock"))) == 3
+    assert subprocess.run(["git", "branch", "-f", "main"], cwd=model.git_dir, capture_output=True).returncode
+    store.fetch("other")
+    assert not list(model.git_dir.rglob("*.lock"))
+    assert list((tmp_path / "models/.staging").iterdir()) == []
