@@ -51,11 +51,10 @@ def pull(
     if remote is not None and remote_branch is None and remote != ORIGIN:
         remote, remote_branch = None, remote
     reference = ModelRef.parse(target)
-    branch = reference.ref.removeprefix("heads/") if reference.ref is not None else None
     store = open_store(context.settings, context.plugins)
     with transfer_progress(context.env, quiet=as_json) as progress:
         pulled = store.pull(
-            reference.name, branch, remote or ORIGIN, remote_branch,
+            reference.name, reference.branch, remote or ORIGIN, remote_branch,
             force=force, progress=progress, publishing=ignore_interrupts,
         )  # fmt: skip
     if as_json:

@@ -34,8 +34,7 @@ safety), ``parts``, ``workspace`` (what every operation is given, a model's lock
 ``large_objects``, ``content`` (large files), ``checkout``, ``worktrees``, ``ignore``, ``status``, ``measure``,
 ``views``, ``update`` (files on disk), ``branches``, ``tags``, ``identity``, ``removal``, ``registry``, ``urls``,
 ``hub``, ``credentials``, ``sources``, ``network``, ``receive``, ``verification`` (what comes from elsewhere),
-``clone``, ``fetching``, ``pulling``, and
-``store``, the face of it all.
+``clone``, ``fetching``, ``pulling``, ``models`` and ``store``, the face of it all.
 """
 
 from __future__ import annotations

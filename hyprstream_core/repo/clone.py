@@ -16,7 +16,7 @@ from pathlib import Path
 from hyprstream_core.errors import RefError
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import staging, worktrees
-from hyprstream_core.repo.durable import make_folders, sync, sync_tree, write_new
+from hyprstream_core.repo.durable import make_folders, prune, sync, sync_tree, write_new
 from hyprstream_core.repo.git_config import start_tracking
 from hyprstream_core.repo.gitdir import GitDir, create, open_git, set_head, write_packed_refs
 from hyprstream_core.repo.hub import located
@@ -149,14 +149,7 @@ def abandon(space: Workspace, registry: Registry, name: str) -> None:
         for number, piece in enumerate(pieces(model)):
             if piece.exists():
                 piece.rename(stage / str(number))
-        prune(space, model)
-
-
-def prune(space: Workspace, model: Path) -> None:
-    """Remove a model's folder, and its organisation's, when nothing is left in them."""
-    for folder in (model, model.parent):
-        if folder != space.layout.root and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        prune(model, space.layout.root)
 
 
 def remove(space: Workspace, registry: Registry, model: Model) -> None:

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, Conflict
-from hyprstream_core.repo.durable import make_folders, replace, sync, write_new
+from hyprstream_core.repo.durable import make_folders, prune, replace, sync, write_new
 from hyprstream_core.repo.gitdir import GitDir, dump_packed_refs, is_oid, open_git, packed_refs, read_refs
 
 MARK = b"hyprstream\n"
@@ -97,7 +97,7 @@ class References:
                 yield
         finally:
             for name in swaps:
-                _prune((self.git_dir / name).parent)
+                _prune(self.git_dir, name)
 
     def _is_inside_another(self, name: str) -> bool:
         """Whether a reference that is a file has the name of one of its folders: no git can make it then, nor lock
@@ -154,13 +154,13 @@ class References:
             if path.is_file():
                 path.unlink()
                 sync(path.parent)
-                _prune(path.parent)
+                _prune(self.git_dir, name)
 
     def _forget_log(self, name: str) -> None:
         log = self.git_dir / "logs" / name
         with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):  # the latter are other branches'
             log.unlink()
-        _prune(log.parent)
+        _prune(self.git_dir / "logs", name)
 
     def set_head(self, branch: str) -> None:
         """Make ``branch`` the repository's HEAD."""
@@ -318,11 +318,6 @@ def _remove_empty(folder: Path) -> None:
                 Path(inner).rmdir()
 
 
-def _prune(folder: Path) -> None:
+def _prune(base: Path, name: str) -> None:
     """Delete the empty folders that a nested name leaves; ``refs/heads`` and its like stay."""
-    while folder.parent.name != "refs":
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
+    prune((base / name).parent, base / "/".join(name.split("/")[:2]))

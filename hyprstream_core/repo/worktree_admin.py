@@ -49,13 +49,6 @@ def sidecar_of(admin: Path) -> Sidecar | None:
         return None
 
 
-def prune(folder: Path, top: Path) -> None:
-    """Remove the empty folders that a nested branch leaves below ``top``."""
-    while folder != top and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent
-
-
 def pointer_to(path: Path) -> Path | None:
     """The admin folder that the worktree at ``path`` names; None when there is none."""
     try:

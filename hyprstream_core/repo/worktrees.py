@@ -19,7 +19,7 @@ from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import index
 from hyprstream_core.repo.checkout import check_out
 from hyprstream_core.repo.content import Source
-from hyprstream_core.repo.durable import move, sync_tree, write_new
+from hyprstream_core.repo.durable import move, prune, sync_tree, write_new
 from hyprstream_core.repo.git_config import Tracking, read_tracking, write_tracking
 from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
 from hyprstream_core.repo.layout import git_dir, worktree
@@ -34,7 +34,6 @@ from hyprstream_core.repo.worktree_admin import (
     admin_folders,
     admin_id,
     checked_out,
-    prune,
     sidecar_of,
 )
 
