@@ -11,7 +11,7 @@ from hyprstream_core.repo.gitdir import open_git, read_refs
 from hyprstream_core.repo.history import History, LogEntry, decorations
 from hyprstream_core.repo.identity import Identity
 from hyprstream_core.repo.records import Model, Resolved
-from hyprstream_core.repo.reference_store import HEADS, REMOTES
+from hyprstream_core.repo.reference_store import HEADS, TAGS, bare_name
 from hyprstream_core.repo.refs import ModelRef, check_branch, check_name, check_ref
 from hyprstream_core.repo.registry import Registry
 from hyprstream_core.repo.status import WorktreeStatus
@@ -71,8 +71,7 @@ class Models:
             ModelNotFound: there is none of that name.
         """
         model = self.model(name)
-        ref = resolve.default_ref(model, read_refs(model.git_dir))
-        return ref.removeprefix(HEADS).removeprefix(REMOTES)
+        return bare_name(resolve.default_ref(model, read_refs(model.git_dir)))
 
     def branches(self, name: str, which: branches.Which = "local") -> list[Branch]:
         """The branches of a model, with what they track and where they are checked out.
@@ -149,7 +148,7 @@ class Models:
         with self._space.stage() as stage, self._space.changing(model, stage) as refs:
             target = resolve.resolve(model, ref)
             tags.create_tag(refs, tag, target, message, tagger or _NOBODY, force=force)
-        return Resolved(model, f"refs/tags/{tag}", "tag", target.commit)
+        return Resolved(model, TAGS + tag, "tag", target.commit)
 
     def delete_tags(self, name: str, names: Sequence[str]) -> dict[str, str]:
         """Delete tags, all or none; name → the id that each held.

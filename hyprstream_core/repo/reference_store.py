@@ -296,6 +296,11 @@ def short_name(name: str) -> str:
     return name
 
 
+def bare_name(name: str) -> str:
+    """A reference as it follows a model's name and a colon: ``main``, also of the remote's branch; ``v1``."""
+    return short_name(name).removeprefix("origin/") if name.startswith(REMOTES) else short_name(name)
+
+
 def _lock_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 

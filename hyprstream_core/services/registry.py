@@ -17,6 +17,7 @@ from hyprstream_core.errors import HyprstreamError
 from hyprstream_core.interfaces.inference import Description, ModelInfo
 from hyprstream_core.plugins import Plugins
 from hyprstream_core.repo.records import Model, Resolved, WorktreeInfo
+from hyprstream_core.repo.reference_store import HEADS, bare_name
 from hyprstream_core.repo.store import Store
 from hyprstream_core.rpc.contracts import REGISTRY
 from hyprstream_core.services.composition import from_config, one_line
@@ -82,14 +83,14 @@ class RegistryService:
 
     def _model(self, ref: str) -> ModelInfo:
         resolved = self._store.resolve(ref)
-        short = (resolved.ref or "").removeprefix("refs/heads/")
+        short = _short(resolved)
         if resolved.kind == "branch" and any(w.branch == short for w in resolved.model.worktrees()):
             return self._branch_info(resolved.model, short, resolved.commit)
         return self._info(resolved)
 
     def _branch_info(self, model: Model, branch: str, commit: str) -> ModelInfo:
         measured = self._measured(model, branch, commit)
-        info = self._info(Resolved(model, f"refs/heads/{branch}", "branch", commit))
+        info = self._info(Resolved(model, HEADS + branch, "branch", commit))
         return replace(
             info,
             driver=measured.driver,
@@ -177,12 +178,7 @@ class RegistryService:
 
 def _short(resolved: Resolved) -> str:
     """The reference as clients name it: ``main``, ``v1``, a full commit id."""
-    if resolved.ref is None:
-        return resolved.commit
-    for prefix in ("refs/heads/", "refs/tags/", "refs/remotes/origin/"):
-        if resolved.ref.startswith(prefix):
-            return resolved.ref.removeprefix(prefix)
-    return resolved.ref
+    return resolved.commit if resolved.ref is None else bare_name(resolved.ref)
 
 
 def _remember(cache: OrderedDict[K, V], key: K, value: V) -> V:
