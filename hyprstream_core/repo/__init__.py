@@ -28,12 +28,12 @@ Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, am
 
 Where things are, bottom up: ``refs`` (names), ``records``, ``layout`` (paths), ``durable``, ``confined`` (writing),
 ``locks``, ``pack``, ``gitdir``, ``shallow``, ``tree``, ``index``, ``difference``, ``commits``, ``history``, ``haves``
-(git's bytes, checked), ``reference_store``, ``git_config`` (changing references and what branches track, beside stock
-git), ``worktree_admin`` (git's own folders of worktrees), ``resolve``, ``rename``, ``journal``, ``staging`` (crash
-safety), ``parts``, ``workspace`` (what every operation is given, a model's lock with it), ``incomplete``,
-``large_objects``, ``content`` (large files), ``checkout``, ``worktrees``, ``ignore``, ``status``, ``measure``,
-``views``, ``update`` (files on disk), ``branches``, ``tags``, ``identity``, ``removal``, ``registry``, ``urls``,
-``hub``, ``credentials``, ``sources``, ``network``, ``receive``, ``verification`` (what comes from elsewhere),
+(git's bytes, checked), ``git_locks``, ``reference_store``, ``git_config`` (changing references and what branches track,
+beside stock git), ``worktree_admin`` (git's own folders of worktrees), ``resolve``, ``rename``, ``journal``,
+``staging`` (crash safety), ``parts``, ``workspace`` (what every operation is given, a model's lock with it),
+``incomplete``, ``large_objects``, ``content`` (large files), ``checkout``, ``worktrees``, ``ignore``, ``status``,
+``measure``, ``views``, ``update`` (files on disk), ``branches``, ``tags``, ``identity``, ``removal``, ``registry``,
+``urls``, ``hub``, ``credentials``, ``sources``, ``network``, ``receive``, ``verification`` (what comes from elsewhere),
 ``clone``, ``fetching``, ``pulling``, ``models`` and ``store``, the face of it all.
 """
 

@@ -1,9 +1,5 @@
 """Changing references so that nothing acknowledged is lost: all or none, compared first, under git's own lock files.
 
-Among ourselves the model's lock is enough. Stock git works in the same repository, though, when somebody commits
-in a worktree by hand; it takes ``<file>.lock``, and so do we, for the moment of the change. Our lock files hold
-:data:`MARK`: one that is found by whoever holds the model's lock is left from a process that died, and broken.
-
 One new value is a file of its own, as git writes it. Several at once, and deletions, go through ``packed-refs``: one
 rename is the moment in which all of them change. A loose file, which would hide a packed reference, is removed
 afterwards; after a crash in between, :meth:`References.apply` does what is left.
@@ -11,24 +7,19 @@ afterwards; after a crash in between, :meth:`References.apply` does what is left
 
 from __future__ import annotations
 
-import errno
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, Conflict
-from hyprstream_core.repo.durable import make_folders, prune, replace, sync, write_new
+from hyprstream_core.repo.durable import prune, replace, sync
+from hyprstream_core.repo.git_locks import break_stale_locks, locked
 from hyprstream_core.repo.gitdir import GitDir, dump_packed_refs, is_oid, open_git, packed_refs, read_refs
 
-MARK = b"hyprstream\n"
-"""What our lock files hold."""
 RefSwap = tuple[str | None, str | None]
 """The id that a reference must have before, and the one it gets; None: it does not exist."""
 HEADS, REMOTES, TAGS = "refs/heads/", "refs/remotes/origin/", "refs/tags/"
-_POLL = 0.02
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
 class References:
@@ -39,7 +30,12 @@ class References:
         self.git_dir = git_dir
         self.scratch = scratch
         self._timeout = timeout
-        self._break_stale_locks()
+        break_stale_locks(git_dir)
+
+    def locked(self, path: Path) -> AbstractContextManager[None]:
+        """Keep stock git from changing a file of the repository inside the block; see
+        :func:`hyprstream_core.repo.git_locks.locked`."""
+        return locked(path, self.scratch, self._timeout)
 
     def read(self) -> dict[str, str]:
         """Every reference with its id, as of now."""
@@ -167,55 +163,6 @@ class References:
         with self.locked(self.git_dir / "HEAD"):
             replace(self.git_dir / "HEAD", f"ref: {HEADS}{branch}\n".encode(), self.scratch)
 
-    @contextmanager
-    def locked(self, path: Path) -> Iterator[None]:
-        """Keep stock git from changing the file ``path`` inside the block.
-
-        Raises:
-            Conflict: another program holds the lock for too long (code ``repo.locked``).
-        """
-        lock = _lock_of(path)
-        deadline = time.monotonic() + self._timeout
-        while not self._try_lock(lock):
-            if time.monotonic() >= deadline:
-                raise Conflict(
-                    f"another program holds {lock} and has not finished in {self._timeout:g} s",
-                    code="repo.locked",
-                    remedy="try again; when no git runs in this model any more, delete that file",
-                )
-            time.sleep(_POLL)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-    def _try_lock(self, lock: Path) -> bool:
-        marker = self.scratch / f"lock-{os.urandom(8).hex()}"
-        marker.write_bytes(MARK)
-        try:
-            make_folders(lock.parent)
-            os.link(marker, lock, follow_symlinks=False)
-        except (FileExistsError, FileNotFoundError, NotADirectoryError):
-            return False  # held; or git has this moment removed the folder, which was empty, or put a file there
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            with suppress(FileExistsError):
-                write_new(lock, MARK)
-                return True
-            return False
-        finally:
-            marker.unlink()
-        return True
-
-    def _break_stale_locks(self) -> None:
-        """Delete the lock files of ours that dead processes left: nobody but us may have any now."""
-        top = [self.git_dir / name for name in ("packed-refs", "HEAD", "config")]
-        for lock in [*map(_lock_of, top), *_below(self.git_dir / "refs", ".lock")]:
-            with suppress(FileNotFoundError):
-                if _holds_mark(lock):
-                    lock.unlink()
-
 
 def moved(name: str, found: str | None, expected: str | None) -> Conflict:
     """The error for a reference that is not where it is expected."""
@@ -299,20 +246,6 @@ def short_name(name: str) -> str:
 def bare_name(name: str) -> str:
     """A reference as it follows a model's name and a colon: ``main``, also of the remote's branch; ``v1``."""
     return short_name(name).removeprefix("origin/") if name.startswith(REMOTES) else short_name(name)
-
-
-def _lock_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.lock")
-
-
-def _holds_mark(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(MARK) + 1) == MARK
-
-
-def _below(folder: Path, suffix: str) -> Iterator[Path]:
-    for inner, _, names in os.walk(folder):
-        yield from (Path(inner, name) for name in names if name.endswith(suffix))
 
 
 def _remove_empty(folder: Path) -> None:
