@@ -67,8 +67,9 @@ def emit_changes(changes: Iterable[RefChange]) -> None:
 
 
 def _row(change: RefChange) -> tuple[str, str, str, str]:
-    is_tag = change.ref.startswith("refs/tags/")
-    name = change.ref.removeprefix("refs/tags/").removeprefix("refs/remotes/")
+    from hyprstream_core.repo.reference_store import TAGS, short_name
+
+    is_tag, name = change.ref.startswith(TAGS), short_name(change.ref)
     old, new = (change.old or "")[:12], (change.new or "")[:12]
     if change.kind == "new":
         return "*", "new tag" if is_tag else "new branch", name, new

@@ -100,9 +100,9 @@ def _for_people(facts: dict[str, Any]) -> dict[str, object]:
 
 def _reference(facts: Mapping[str, Any]) -> str:
     """The reference as people name it: ``main (branch)``, ``x (branch, not checked out)``, ``v1 (tag)``."""
-    short = facts["ref"] or facts["commit"][:12]
-    for prefix in ("refs/heads/", "refs/remotes/origin/", "refs/tags/"):
-        short = short.removeprefix(prefix)
+    from hyprstream_core.repo.reference_store import bare_name
+
+    short = bare_name(facts["ref"]) if facts["ref"] else facts["commit"][:12]
     if facts["kind"] not in ("branch", "remote"):
         return f"{short} ({facts['kind']})"
     return f"{short} (branch)" if short in facts["worktrees"] else f"{short} (branch, not checked out)"

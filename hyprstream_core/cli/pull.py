@@ -30,7 +30,7 @@ def pull(
 ) -> None:
     """Fetch, then move a branch of MODEL (its default branch) and its files forward to the remote's.
 
-    REMOTE is origin; the remote's BRANCH is the one of the same name. One word that is no remote
+    REMOTE is origin; the remote's BRANCH is the one that yours tracks. One word that is no remote
     is a branch. Only forward: a branch with commits of its own that the remote has not is left
     as it is. Large files are fetched and verified before any file changes. Files that git does
     not track stay; changed ones stop the pull. What is being served is not disturbed.
@@ -51,11 +51,10 @@ def pull(
     if remote is not None and remote_branch is None and remote != ORIGIN:
         remote, remote_branch = None, remote
     reference = ModelRef.parse(target)
-    branch = reference.ref.removeprefix("heads/") if reference.ref is not None else None
     store = open_store(context.settings, context.plugins)
     with transfer_progress(context.env, quiet=as_json) as progress:
         pulled = store.pull(
-            reference.name, branch, remote or ORIGIN, remote_branch,
+            reference.name, reference.branch, remote or ORIGIN, remote_branch,
             force=force, progress=progress, publishing=ignore_interrupts,
         )  # fmt: skip
     if as_json:

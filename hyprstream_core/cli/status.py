@@ -36,8 +36,7 @@ def status(context: Context, reference: str, as_json: bool) -> None:
     from hyprstream_core.services.store import open_store
 
     parsed = ModelRef.parse(reference)
-    branch = parsed.ref.removeprefix("heads/") if parsed.ref is not None else None
-    found = open_store(context.settings, context.plugins).status(parsed.name, branch)
+    found = open_store(context.settings, context.plugins).status(parsed.name, parsed.branch)
     if as_json:
         emit_json([_record(s) for s in found])
         return

@@ -27,14 +27,14 @@ Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, am
 ``RemoteError``, ``DiskFull``.
 
 Where things are, bottom up: ``refs`` (names), ``records``, ``layout`` (paths), ``durable``, ``confined`` (writing),
-``locks``, ``pack``, ``gitdir``, ``shallow``, ``tree``, ``index``, ``difference``, ``commits``, ``history``,
-``ancestry`` (git's bytes, checked), ``reference_store``, ``ref_update``, ``git_config`` (changing references and what
-branches track, beside stock git), ``journal``, ``staging`` (crash safety), ``resolve``, ``parts``, ``workspace`` (what
-every operation is given), ``incomplete``, ``large_objects``, ``content`` (large files), ``checkout``, ``worktrees``,
-``ignore``, ``status``, ``measure``, ``views``, ``update`` (files on disk), ``changing`` (a model's lock), ``branches``,
-``tags``, ``rename``, ``identity``, ``removal``, ``registry``, ``urls``, ``hub``, ``credentials``, ``sources``,
-``network``, ``receive``, ``verification`` (what comes from elsewhere), ``clone``, ``fetching``, ``pulling``, and
-``store``, the face of it all.
+``locks``, ``pack``, ``gitdir``, ``shallow``, ``tree``, ``index``, ``difference``, ``commits``, ``history``, ``haves``
+(git's bytes, checked), ``git_locks``, ``reference_store``, ``git_config`` (changing references and what branches track,
+beside stock git), ``worktree_admin`` (git's own folders of worktrees), ``resolve``, ``rename``, ``journal``,
+``staging`` (crash safety), ``parts``, ``workspace`` (what every operation is given, a model's lock with it),
+``incomplete``, ``large_objects``, ``content`` (large files), ``checkout``, ``worktrees``, ``ignore``, ``status``,
+``measure``, ``views``, ``update`` (files on disk), ``branches``, ``tags``, ``identity``, ``removal``, ``registry``,
+``urls``, ``hub``, ``credentials``, ``sources``, ``network``, ``receive``, ``verification`` (what comes from elsewhere),
+``clone``, ``fetching``, ``pulling``, ``models`` and ``store``, the face of it all.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from hyprstream_core.repo.history import History
 from hyprstream_core.repo.records import Model, Resolved
 from hyprstream_core.repo.reference_store import HEADS, References, short_name
 from hyprstream_core.repo.resolve import default_ref, head_branch, unknown
-from hyprstream_core.repo.worktrees import checked_out, make_branch, tracking_of
+from hyprstream_core.repo.worktree_admin import checked_out
+from hyprstream_core.repo.worktrees import make_branch, tracking_of
 
 Which = Literal["local", "remote", "all"]
 """Branches of this repository, of its remotes as they were last fetched, or both."""
@@ -47,7 +48,7 @@ class Branch:
 
 def list_branches(model: Model, which: Which) -> list[Branch]:
     """The model's branches, local ones first, each kind by name."""
-    places, tracking = checked_out(model), read_tracking(model.git_dir)
+    places, tracking = checked_out(model.path), read_tracking(model.git_dir)
     with open_git(model.git_dir) as git:
         refs, history = git.refs(), History(git)
         found = []
@@ -92,7 +93,7 @@ def delete_branches(model: Model, refs: References, names: Sequence[str], *, for
         Conflict: one is checked out (``ref.checked_out``) or, without ``force``, has commits that neither what it
             tracks nor the default branch has (``ref.unmerged``).
     """
-    found, places = refs.read(), checked_out(model)
+    found, places = refs.read(), checked_out(model.path)
     for name in names:
         if HEADS + name not in found:
             raise unknown(model, name, [ref for ref in found if ref.startswith(HEADS)], "local branch")

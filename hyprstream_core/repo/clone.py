@@ -16,7 +16,7 @@ from pathlib import Path
 from hyprstream_core.errors import RefError
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import staging, worktrees
-from hyprstream_core.repo.durable import make_folders, sync, sync_tree, write_new
+from hyprstream_core.repo.durable import make_folders, prune, sync, sync_tree, write_new
 from hyprstream_core.repo.git_config import start_tracking
 from hyprstream_core.repo.gitdir import GitDir, create, open_git, set_head, write_packed_refs
 from hyprstream_core.repo.hub import located
@@ -30,6 +30,7 @@ from hyprstream_core.repo.sources import connect, content_source
 from hyprstream_core.repo.urls import RemoteUrl
 from hyprstream_core.repo.verification import check_tips, require_history
 from hyprstream_core.repo.workspace import Workspace
+from hyprstream_core.repo.worktree_admin import admin_id
 
 
 def clone(
@@ -66,7 +67,7 @@ def clone(
                 source=lambda: content_source(access, place, connection, lfs_url), stage=stage, progress=progress,
             )  # fmt: skip
         make_folders(repository / "worktrees")
-        admin.rename(repository / "worktrees" / worktrees.admin_id(chosen))
+        admin.rename(repository / "worktrees" / admin_id(chosen))
         sync_tree(repository)
         record = Record(str(uuid.uuid4()), url.clean, fetched.default, time.time())
         _publish(space, registry, name, record, stage, files, chosen, publishing)
@@ -148,14 +149,7 @@ def abandon(space: Workspace, registry: Registry, name: str) -> None:
         for number, piece in enumerate(pieces(model)):
             if piece.exists():
                 piece.rename(stage / str(number))
-        prune(space, model)
-
-
-def prune(space: Workspace, model: Path) -> None:
-    """Remove a model's folder, and its organisation's, when nothing is left in them."""
-    for folder in (model, model.parent):
-        if folder != space.layout.root and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        prune(model, space.layout.root)
 
 
 def remove(space: Workspace, registry: Registry, model: Model) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, ModelNotFound
-from hyprstream_core.repo.gitdir import is_oid, open_git
+from hyprstream_core.repo.gitdir import open_git, parents_of
 
 SUBJECT_CHARS = 500
 """Longest subject; what is cut off is marked by "…"."""
@@ -64,14 +64,11 @@ def read_commit(oid: str, data: bytes) -> CommitText:
     """
     header, message = _split(data)
     fields = _fields(header)
-    parents = tuple(value.decode("ascii", "replace") for name, value in fields if name == b"parent")
-    if not all(map(is_oid, parents)):
-        raise BadObject(f"git object {oid} is malformed: a parent is no object id", oid=oid)
     first = dict(reversed(fields))
     encoding = first.get(b"encoding", b"").decode("ascii", "replace")
     return CommitText(
         oid,
-        parents,
+        parents_of(data, oid),
         _person(first.get(b"author", b""), encoding),
         _person(first.get(b"committer", b""), encoding),
         subject(message, encoding),

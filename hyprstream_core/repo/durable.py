@@ -80,6 +80,16 @@ def make_private(path: Path) -> None:
         sync(path.parent)
 
 
+def prune(folder: Path, top: Path) -> None:
+    """Remove ``folder`` and those above it, as far as they are empty and below ``top``."""
+    while folder != top and folder.is_relative_to(top):
+        try:
+            folder.rmdir()
+        except OSError:
+            return  # not empty, or not there
+        folder = folder.parent
+
+
 def remove_tree(path: Path) -> None:
     """Delete ``path`` and everything below; a missing one is fine. Follows no links."""
     if path.is_symlink() or not path.is_dir():

@@ -17,16 +17,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyprstream_core.errors import BadObject, Conflict, ModelNotFound
+from hyprstream_core.errors import BadObject, Conflict
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import journal, receive
-from hyprstream_core.repo.ancestry import Haves, History
 from hyprstream_core.repo.durable import sync_tree, write_new
 from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
+from hyprstream_core.repo.haves import Haves
+from hyprstream_core.repo.history import History
 from hyprstream_core.repo.journal import INCOMING, Journal
 from hyprstream_core.repo.records import Model, RefChange
-from hyprstream_core.repo.ref_update import RefSwap, require_no_clash
-from hyprstream_core.repo.reference_store import HEADS, REMOTES, TAGS
+from hyprstream_core.repo.reference_store import HEADS, REMOTES, TAGS, RefSwap
 from hyprstream_core.repo.shallow import read_shallow
 from hyprstream_core.repo.sources import connect
 from hyprstream_core.repo.urls import RemoteUrl
@@ -58,6 +58,9 @@ def fetch(space: Workspace, model: Model, url: RemoteUrl, wishes: Wishes, progre
             return _fetch(space, model, url, wishes, progress)
         except _Overtaken:
             continue
+        except Conflict as error:
+            if error.error_code != "ref.moved":
+                raise
     raise Conflict(f"others change model {model.name!r} all the time; gave up after {_ATTEMPTS} attempts")
 
 
@@ -194,17 +197,12 @@ def _publish(space: Workspace, model: Model, stage: Path, planned: Journal, shal
 
     Raises:
         _Overtaken: the repository is no longer as it was when the remote was asked.
+        Conflict: the same of a reference (``ref.moved``), or a new one cannot stand beside another (``ref.exists``).
     """
-    with space.model_lock(model.name):
-        if not model.git_dir.is_dir():
-            raise ModelNotFound(f"model {model.name!r} was removed meanwhile", param="model")
-        current = read_refs(model.git_dir)
+    with space.changing(model, stage) as refs:
+        current, now = refs.read(), read_shallow(model.git_dir)
         swaps = {name: swap for name, swap in planned.refs.items() if current.get(name) != swap[1]}
-        if any(current.get(name) != old for name, (old, _) in swaps.items()):
+        if now not in (shallow, frozenset(planned.shallow or ())):
             raise _Overtaken
-        if (now := read_shallow(model.git_dir)) != shallow and now != frozenset(planned.shallow or ()):
-            raise _Overtaken
-        if not swaps and now == frozenset(planned.shallow or ()):
-            return
-        require_no_clash(current, swaps)
-        journal.commit(space.layout, stage, Journal(model.name, swaps, planned.packs, planned.shallow))
+        if swaps or now != frozenset(planned.shallow or ()):
+            journal.commit(space.layout, refs, Journal(model.name, swaps, planned.packs, planned.shallow))

@@ -95,24 +95,6 @@ def dump_packed_refs(refs: Mapping[str, str], peeled: Mapping[str, str]) -> byte
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 
-def packed_refs(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """The references in ``packed-refs``, and what those of annotated tags point at."""
-    refs: dict[str, str] = {}
-    peeled: dict[str, str] = {}
-    name = ""
-    try:
-        data = (path / "packed-refs").read_bytes()
-    except FileNotFoundError:
-        return refs, peeled
-    for line in data.decode("utf-8", "surrogateescape").split("\n"):
-        if line.startswith("^"):
-            peeled[name] = line[1:]
-        elif is_oid(line[:40]) and line[40:41] == " ":
-            name = line[41:]
-            refs[name] = line[:40]
-    return refs, peeled
-
-
 def read_refs(path: Path) -> dict[str, str]:
     """Every reference below ``refs/`` with the id it holds; symbolic ones and those that are damaged are left out.
 
@@ -150,24 +132,33 @@ def _oid_in(file: Path) -> str | None:
 
 
 def read_packed(path: Path) -> dict[str, str]:
-    """The references in ``packed-refs``.
+    """The references in ``packed-refs``. Raises what :func:`packed_refs` does."""
+    return packed_refs(path)[0]
+
+
+def packed_refs(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The references in ``packed-refs``, and what those of annotated tags point at.
 
     Raises:
         BadObject: it is larger than any that git or we could have written for the references that are allowed.
     """
+    refs: dict[str, str] = {}
+    peeled: dict[str, str] = {}
     try:
         with (path / "packed-refs").open("rb") as file:
             data = file.read(PACKED_REFS_BYTES + 1)
     except FileNotFoundError:
-        return {}
+        return refs, peeled
     if len(data) > PACKED_REFS_BYTES:
         raise BadObject(f"packed-refs of {path.name} has more than {PACKED_REFS_BYTES:,} bytes")
-    found = {}
+    last = ""
     for line in data.decode("utf-8", "surrogateescape").split("\n"):
         oid, _, name = line.partition(" ")
         if is_oid(oid) and name.startswith("refs/"):
-            found[name] = oid
-    return found
+            refs[name], last = oid, name
+        elif line.startswith("^") and is_oid(line[1:]) and last:
+            peeled[last] = line[1:]
+    return refs, peeled
 
 
 @contextmanager
@@ -287,14 +278,19 @@ class GitDir:
         """
         return header(self.read(commit, "commit")[1], "tree", commit)
 
-    def parents_of(self, data: bytes, commit: str) -> list[str]:
-        """Ids of the parents in a commit's content."""
-        found = []
-        for line in data.split(b"\n\n", 1)[0].split(b"\n")[1:]:
-            if not line.startswith(b"parent "):
-                break
-            found.append(_oid(line[7:], commit))
-        return found
+
+def parents_of(data: bytes, commit: str) -> tuple[str, ...]:
+    """Ids of the parents in a commit's content: those right after the tree, as git reads them.
+
+    Raises:
+        BadObject: one is malformed.
+    """
+    found = []
+    for line in data.split(b"\n\n", 1)[0].split(b"\n")[1:]:
+        if not line.startswith(b"parent "):
+            break
+        found.append(_oid(line[7:], commit))
+    return tuple(found)
 
 
 def header(data: bytes, field: str, oid: str) -> str:

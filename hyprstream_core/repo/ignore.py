@@ -108,7 +108,7 @@ def parse(line: bytes) -> Pattern | None:
     if not text:
         return None
     whole_path = b"/" in text
-    steps = _compile(text.removeprefix(b"/"))
+    steps = _compile(text.removeprefix(b"/"), whole_path=whole_path)
     return None if steps is None else Pattern(steps, negated, only_folders, whole_path)
 
 
@@ -118,13 +118,13 @@ def _without_trailing_spaces(line: bytes) -> bytes:
     return line[: end + 1] if escapes % 2 and end < len(line) else line[:end]
 
 
-def _compile(text: bytes) -> tuple[Step, ...] | None:
+def _compile(text: bytes, *, whole_path: bool) -> tuple[Step, ...] | None:
     """The steps of a pattern; None when a bracket or a backslash has no end."""
     steps: list[Step] = []
     at = 0
     while at < len(text):
         if text[at : at + 1] == b"*":
-            at = _star(text, at, steps)
+            at = _star(text, at, steps, whole_path=whole_path)
         elif text[at : at + 1] == b"?":
             steps.append(("one", _not_slash))
             at += 1
@@ -142,12 +142,17 @@ def _compile(text: bytes) -> tuple[Step, ...] | None:
     return tuple(steps)
 
 
-def _star(text: bytes, at: int, steps: list[Step]) -> int:
-    """Read stars; ``**`` crosses folders when it stands between slashes or ends."""
+def _star(text: bytes, at: int, steps: list[Step], *, whole_path: bool) -> int:
+    """Read stars; ``**`` crosses folders when it stands between slashes or ends.
+
+    NOTE: git compares what comes before the first wildcard of a path by itself and cuts it off (``match_pathname`` in
+    its ``dir.c``), so that ``a/b**`` crosses too, and ``b**/`` is ``b`` and all below.
+    """
     end = at
     while text[end : end + 1] == b"*":
         end += 1
-    before, after = at == 0 or text[at - 1] == _SLASH, text[end : end + 1]
+    is_first = whole_path and not re.search(rb"[*?\[\\]", text[:at])
+    before, after = at == 0 or text[at - 1] == _SLASH or is_first, text[end : end + 1]
     if end - at >= 2 and before and after == b"/":
         steps += [("skip", _anything), ("folders", _anything)]
         return end + 1

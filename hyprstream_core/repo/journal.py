@@ -7,7 +7,7 @@
 
 Whoever decided it carries it out, under the model's lock. When that process dies, whoever takes the model's lock
 next carries it out first: :func:`settle`. Every step may find itself done. The order is: objects, ``shallow``, files
-(deletions, then new ones), index, references; the journal goes last, after everything was synced.
+(deletions, then new ones), index, references, a branch's new name; the journal goes last, after everything was synced.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from hyprstream_core.repo.confined import Confined
 from hyprstream_core.repo.durable import move, replace, sync, write_new
 from hyprstream_core.repo.gitdir import read_refs
 from hyprstream_core.repo.layout import Layout, git_dir
-from hyprstream_core.repo.ref_update import RefSwap, apply_refs
+from hyprstream_core.repo.reference_store import References, RefSwap
 from hyprstream_core.repo.refs import check_name
+from hyprstream_core.repo.rename import Rename, carry_out_rename
 from hyprstream_core.repo.shallow import write_shallow
 
 NAME = "journal.json"
@@ -61,21 +62,30 @@ class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shallow: list[str] | None = None
     """The commits without parents afterwards; None: as before."""
     tree: TreeChange | None = None
+    rename: Rename | None = None
     version: Literal[1] = 1
 
 
-def commit(layout: Layout, stage: Path, journal: Journal) -> list[str]:
-    """Decide and carry out ``journal``, whose files are ready in ``stage``; the caller holds the model's lock.
+def commit(layout: Layout, refs: References, journal: Journal) -> list[str]:
+    """Decide and carry out ``journal``, whose files are ready in the staging folder ``refs.scratch``; the caller holds
+    the model's lock. Stock git changes none of the references meanwhile.
 
     Returns:
         Paths of files that could not be put in place, since something that was not there before is in the way.
+
+    Raises:
+        Conflict: a reference is not as expected, or cannot be (:meth:`References.require`); nothing was done then.
     """
     data = msgspec.json.encode(journal)
     if len(data) > _MAX_BYTES:
         raise BadObject(f"the change takes a journal of {len(data):,} bytes, at most {_MAX_BYTES:,} are possible")
-    replace(stage / NAME, data, stage)
-    sync(stage.parent)
-    return _carry_out(layout, stage, journal)
+    with refs.holding(journal.refs):
+        refs.require(journal.refs)
+        replace(refs.scratch / NAME, data, refs.scratch)
+        sync(refs.scratch.parent)
+        obstructed = _carry_out(layout, refs, journal)
+    _finish(refs.scratch)
+    return obstructed
 
 
 def is_pending(stage: Path) -> bool:
@@ -95,16 +105,22 @@ def pending(layout: Layout) -> list[tuple[Path, str]]:
     return [(stage, journal.model) for stage, journal in found if journal is not None]
 
 
-def settle(layout: Layout, name: str) -> None:
+def settle(layout: Layout, name: str, timeout: float) -> None:
     """Finish the changes of model ``name`` whose owners died or failed; the caller holds the model's lock.
+    ``timeout`` is how many seconds to wait for stock git.
 
     Raises:
         BadObject: a journal is damaged.
-        OSError: it cannot be finished now; the next call tries again.
+        Conflict, OSError: it cannot be finished now; the next call tries again.
     """
     for stage, model in pending(layout):
         if model == name and (journal := _read(stage)) is not None:
-            _carry_out(layout, stage, journal)
+            repository = git_dir(layout.model(name))
+            if repository.is_dir():
+                refs = References(repository, stage, timeout)
+                with refs.holding(journal.refs):
+                    _carry_out(layout, refs, journal)
+            _finish(stage)
 
 
 def _read(stage: Path) -> Journal | None:
@@ -123,21 +139,27 @@ def _read(stage: Path) -> Journal | None:
     return journal
 
 
-def _carry_out(layout: Layout, stage: Path, journal: Journal) -> list[str]:
-    model = layout.model(journal.model)
+def _carry_out(layout: Layout, refs: References, journal: Journal) -> list[str]:
+    model, stage, git = layout.model(journal.model), refs.scratch, refs.git_dir
     obstructed: list[str] = []
-    if git_dir(model).is_dir() and _still_valid(git_dir(model), journal):
+    if _still_valid(git, journal):
         for name in journal.packs:
-            _move_pack(stage / INCOMING / "objects/pack", git_dir(model) / "objects/pack", name)
+            _move_pack(stage / INCOMING / "objects/pack", git / "objects/pack", name)
         if journal.shallow is not None:
-            write_shallow(git_dir(model), journal.shallow, stage)
+            write_shallow(git, journal.shallow, stage)
         if journal.tree is not None:
             obstructed = _change_files(model, stage, journal.tree)
-            _replace_index(stage / "index", git_dir(model) / journal.tree.index)
-        apply_refs(git_dir(model), journal.refs, stage)
+            _replace_index(stage / "index", git / journal.tree.index)
+        refs.apply(journal.refs)
+        if journal.rename is not None:
+            carry_out_rename(model, refs, journal.rename)
+    return obstructed
+
+
+def _finish(stage: Path) -> None:
+    """Nothing is left to do, and no lock to break: whoever dies before this has it done again."""
     (stage / NAME).unlink()
     sync(stage)
-    return obstructed
 
 
 def _still_valid(git: Path, journal: Journal) -> bool:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hyprstream_core.errors import Conflict, ModelNotFound, RemoteError
+from hyprstream_core.errors import Conflict, ModelNotFound, RefError, RemoteError
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import update, worktrees
-from hyprstream_core.repo.ancestry import History
 from hyprstream_core.repo.content import Source
 from hyprstream_core.repo.fetching import REWOUND, Wishes, fetch
-from hyprstream_core.repo.gitdir import open_git
+from hyprstream_core.repo.git_config import read_tracking
+from hyprstream_core.repo.gitdir import open_git, read_refs
+from hyprstream_core.repo.history import History
 from hyprstream_core.repo.records import Model, Pulled, RefChange
-from hyprstream_core.repo.ref_update import RefSwap, write_refs
-from hyprstream_core.repo.reference_store import HEADS, REMOTES
-from hyprstream_core.repo.shallow import read_shallow
+from hyprstream_core.repo.reference_store import HEADS, REMOTES, RefSwap, moved
+from hyprstream_core.repo.refs import check_ref
 from hyprstream_core.repo.urls import RemoteUrl
 from hyprstream_core.repo.workspace import Workspace
 
@@ -34,7 +34,7 @@ def pull(
     model: Model,
     url: RemoteUrl,
     branch: str,
-    remote_branch: str,
+    remote_branch: str | None,
     *,
     force: bool,
     source: Source,
@@ -42,22 +42,46 @@ def pull(
     publishing: Callable[[], None],
 ) -> Pulled:
     """See :meth:`hyprstream_core.repo.store.Store.pull`."""
+    remote_branch = remote_branch or _upstream(model, branch)
     changes = fetch(space, model, url, Wishes(), progress)
     course = _course(model, branch, remote_branch, changes, force=force)
     found = next((w for w in worktrees.list_worktrees(model) if w.branch == branch), None)
     notes = {REWOUND + remote_branch: course.note} if course.note else {}
     files = 0
     if found is not None and found.oid != course.old:
-        raise Conflict(f"{found.id} was changed by somebody else meanwhile", code="repo.ref_moved", remedy="try again")
+        raise moved(HEADS + branch, found.oid, course.old)
     if course.new != course.old and found is not None:
         files = update.advance(
             space, found, course.new, source=source, progress=progress, refs=notes, publishing=publishing
         )
     elif course.new != course.old or notes:
-        with space.stage() as stage, space.model_lock(model.name):
-            write_refs(model.git_dir, {HEADS + branch: (course.old, course.new), **notes}, stage)
+        with space.stage() as stage, space.changing(model, stage) as references:
+            references.swap({HEADS + branch: (course.old, course.new), **notes})
     path = found.path if found else None
     return Pulled(model, branch, remote_branch, course.old, course.new, files, path, tuple(changes))
+
+
+def _upstream(model: Model, branch: str) -> str:
+    """The remote's branch that a branch tracks, by the repository's configuration.
+
+    Raises:
+        RefError: it tracks none (``ref.no_upstream``).
+    """
+    tracked = read_tracking(model.git_dir).get(branch)
+    if tracked is not None and tracked.ref.startswith(REMOTES) and tracked.merge.startswith(HEADS):
+        return check_ref(tracked.merge.removeprefix(HEADS))
+    refs = read_refs(model.git_dir)
+    if HEADS + branch not in refs:
+        return branch  # what is wrong with that is said when the remote was asked
+    what = f"tracks {tracked.merge} of {tracked.remote!r}" if tracked else "tracks nothing"
+    same = branch if REMOTES + branch in refs else model.default_branch
+    raise RefError(
+        f"branch {branch!r} of model {model.name!r} {what}, expected a branch of the remote",
+        code="ref.no_upstream",
+        remedy=f"say which of the remote's branches it is to follow, such as: hyprstream pull {model.name}:{branch}"
+        f" origin {same}",
+        param="branch",
+    )
 
 
 def _course(model: Model, branch: str, remote_branch: str, changes: Iterable[RefChange], *, force: bool) -> _Course:
@@ -70,7 +94,7 @@ def _course(model: Model, branch: str, remote_branch: str, changes: Iterable[Ref
     """
     with open_git(model.git_dir) as git:
         refs = git.refs()
-        history = History(git, read_shallow(model.git_dir))
+        history = History(git)
         local, head = refs.get(HEADS + branch), refs.get(REMOTES + remote_branch)
         gone = any(c.ref == REMOTES + remote_branch and c.kind == "deleted" for c in changes)
         if local is None:
@@ -88,7 +112,7 @@ def _course(model: Model, branch: str, remote_branch: str, changes: Iterable[Ref
             return _Course(local, head)
         if history.is_ancestor(head, local):
             return _Course(local, local)
-        raise _diverged(model, branch, history.only_in(local, head), history.only_in(head, local))
+        raise _diverged(model, branch, *history.apart(local, [head]))
 
 
 def _follow(model: Model, history: History, branch: str, course: _Course, trusted: str, *, force: bool) -> _Course:
@@ -105,8 +129,8 @@ def _follow(model: Model, history: History, branch: str, course: _Course, truste
             old=trusted,
             new=course.new,
         )
-    if own := history.only_in(course.old, trusted, course.new):
-        raise _diverged(model, branch, own, history.only_in(course.new, course.old))
+    if own := history.apart(course.old, [trusted, course.new])[0]:
+        raise _diverged(model, branch, own, history.apart(course.old, [course.new])[1])
     return course
 
 

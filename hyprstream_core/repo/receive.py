@@ -12,9 +12,10 @@ from hyprstream_core.errors import BadObject, HyprstreamError, RefError, RemoteE
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.interfaces.transport import Connection
 from hyprstream_core.repo import pack
-from hyprstream_core.repo.ancestry import Haves, History
 from hyprstream_core.repo.durable import FULL
 from hyprstream_core.repo.gitdir import GitDir, is_oid
+from hyprstream_core.repo.haves import Haves
+from hyprstream_core.repo.history import History
 from hyprstream_core.repo.network import network_error
 from hyprstream_core.repo.refs import check_ref
 

@@ -1,28 +1,25 @@
-"""Changing references so that nothing acknowledged is lost: atomic, compared first, under git's own lock files.
+"""Changing references so that nothing acknowledged is lost: all or none, compared first, under git's own lock files.
 
-Among ourselves the model's lock is enough. Stock git works in the same repository, though, when somebody commits
-in a worktree by hand; it takes ``<file>.lock``, and so do we, for the moment of the change. Our lock files hold
-:data:`MARK`: one that is found by whoever holds the model's lock is left from a process that died, and broken.
+One new value is a file of its own, as git writes it. Several at once, and deletions, go through ``packed-refs``: one
+rename is the moment in which all of them change. A loose file, which would hide a packed reference, is removed
+afterwards; after a crash in between, :meth:`References.apply` does what is left.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from hyprstream_core.errors import Conflict
-from hyprstream_core.repo.durable import make_folders, replace, sync, write_new
-from hyprstream_core.repo.gitdir import PACKED_REFS_BYTES, is_oid, read_ref, read_refs
+from hyprstream_core.errors import BadObject, Conflict
+from hyprstream_core.repo.durable import prune, replace, sync
+from hyprstream_core.repo.git_locks import break_stale_locks, locked
+from hyprstream_core.repo.gitdir import GitDir, dump_packed_refs, is_oid, open_git, packed_refs, read_refs
 
-MARK = b"hyprstream\n"
-"""What our lock files hold."""
+RefSwap = tuple[str | None, str | None]
+"""The id that a reference must have before, and the one it gets; None: it does not exist."""
 HEADS, REMOTES, TAGS = "refs/heads/", "refs/remotes/origin/", "refs/tags/"
-_POLL = 0.02
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
 class References:
@@ -33,7 +30,12 @@ class References:
         self.git_dir = git_dir
         self.scratch = scratch
         self._timeout = timeout
-        self._break_stale_locks()
+        break_stale_locks(git_dir)
+
+    def locked(self, path: Path) -> AbstractContextManager[None]:
+        """Keep stock git from changing a file of the repository inside the block; see
+        :func:`hyprstream_core.repo.git_locks.locked`."""
+        return locked(path, self.scratch, self._timeout)
 
     def read(self) -> dict[str, str]:
         """Every reference with its id, as of now."""
@@ -45,13 +47,7 @@ class References:
         Raises:
             Conflict: it exists, or its name and an existing one exclude each other (``a`` and ``a/b``).
         """
-        require_no_clash(name, self.read())
-        with self.locked(self.git_dir / name):
-            refs = self.read()
-            if name in refs:
-                raise exists(name, refs[name])
-            require_no_clash(name, refs)
-            self._write(name, oid)
+        self.swap({name: (None, oid)})
 
     def update(self, name: str, oid: str, expected: str) -> None:
         """Give a reference that holds ``expected`` another id.
@@ -59,9 +55,7 @@ class References:
         Raises:
             Conflict: it holds something else meanwhile (code ``ref.moved``).
         """
-        with self.locked(self.git_dir / name):
-            self._require(name, expected)
-            self._write(name, oid)
+        self.swap({name: (expected, oid)})
 
     def delete(self, name: str, expected: str) -> None:
         """Delete a reference that holds ``expected``, and what git logged of it.
@@ -69,102 +63,116 @@ class References:
         Raises:
             Conflict: it holds something else meanwhile (code ``ref.moved``).
         """
+        self.swap({name: (expected, None)})
+
+    def swap(self, swaps: Mapping[str, RefSwap]) -> None:
+        """Change references, all or none: each must still hold what is expected.
+
+        Raises:
+            Conflict: as for :meth:`require` and :meth:`holding`.
+        """
+        with self.holding(swaps):
+            self.require(swaps)
+            self.apply(swaps)
+
+    @contextmanager
+    def holding(self, swaps: Mapping[str, RefSwap]) -> Iterator[None]:
+        """Keep stock git from changing what ``swaps`` changes inside the block. Locks are taken in git's order:
+        references first, ``packed-refs`` last.
+
+        Raises:
+            Conflict: another program holds a lock for too long (code ``repo.locked``).
+        """
+        try:
+            with ExitStack() as locks:
+                for name in sorted(swaps):
+                    if not self._is_inside_another(name):
+                        locks.enter_context(self.locked(self.git_dir / name))
+                if _goes_packed(swaps):
+                    locks.enter_context(self.locked(self.git_dir / "packed-refs"))
+                yield
+        finally:
+            for name in swaps:
+                _prune(self.git_dir, name)
+
+    def _is_inside_another(self, name: str) -> bool:
+        """Whether a reference that is a file has the name of one of its folders: no git can make it then, nor lock
+        it. That one goes in the same step, or :meth:`require` refuses."""
+        return any((self.git_dir / parent).is_file() for parent in _parents(name))
+
+    def require(self, swaps: Mapping[str, RefSwap]) -> None:
+        """Refuse what is not as expected. The caller is :meth:`holding` the same.
+
+        Raises:
+            Conflict: a reference was changed by somebody else (``ref.moved``), exists already, or cannot stand beside
+                another (both ``ref.exists``).
+        """
+        current = self.read()
+        for name, (old, _) in swaps.items():
+            if (found := current.get(name)) != old:
+                raise exists(name, found) if old is None and found else moved(name, found, old)
+        require_no_clash([n for n, (_, new) in swaps.items() if new], current.keys() - swaps.keys())
+
+    def apply(self, swaps: Mapping[str, RefSwap]) -> None:
+        """Give references their new values. Those that hold neither the old nor the new one, or cannot stand beside
+        what somebody else has made since, are left alone. The caller is :meth:`holding` the same."""
+        current = self.read()
+        todo = {name: new for name, (old, new) in swaps.items() if current.get(name) == old and old != new}
+        for name, _ in list(_clashes([n for n, new in todo.items() if new], current.keys() - swaps.keys())):
+            todo.pop(name, None)
+        for oid in todo.values():
+            if oid is not None and not is_oid(oid):
+                raise ValueError(f"{oid!r} is no object id")
+        if todo and _goes_packed(swaps):
+            self._write_packed(todo)
+        for name, (_, new) in swaps.items():
+            if new is None and (name in todo or name not in current):
+                self._forget_log(name)
+            elif new is not None and name in todo and not _goes_packed(swaps):
+                self._write_loose(name, new)
+
+    def _write_loose(self, name: str, oid: str) -> None:
         path = self.git_dir / name
-        with self.locked(path):
-            self._require(name, expected)
-            self._unpack(name)  # first: an old value in there would come to light
-            path.unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            sync(path.parent)
+        _remove_empty(path)
+        _remove_empty(self.git_dir / "logs" / name)
+        replace(path, f"{oid}\n".encode(), self.scratch)
+
+    def _write_packed(self, todo: Mapping[str, str | None]) -> None:
+        refs, peeled = packed_refs(self.git_dir)
+        fresh = {name: oid for name, oid in todo.items() if oid is not None}
+        refs = {name: oid for name, oid in refs.items() if name not in todo} | fresh
+        peeled = {name: oid for name, oid in peeled.items() if name not in todo}
+        with open_git(self.git_dir) as git:
+            peeled |= _peel(git, fresh)
+        replace(self.git_dir / "packed-refs", dump_packed_refs(refs, peeled), self.scratch)
+        for name in todo:
+            path = self.git_dir / name
+            if path.is_file():
+                path.unlink()
+                sync(path.parent)
+                _prune(self.git_dir, name)
+
+    def _forget_log(self, name: str) -> None:
         log = self.git_dir / "logs" / name
         with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):  # the latter are other branches'
             log.unlink()
-        for folder in (path.parent, log.parent):
-            _prune(folder)
+        _prune(self.git_dir / "logs", name)
 
     def set_head(self, branch: str) -> None:
         """Make ``branch`` the repository's HEAD."""
         with self.locked(self.git_dir / "HEAD"):
             replace(self.git_dir / "HEAD", f"ref: {HEADS}{branch}\n".encode(), self.scratch)
 
-    @contextmanager
-    def locked(self, path: Path) -> Iterator[None]:
-        """Keep stock git from changing the file ``path`` inside the block.
 
-        Raises:
-            Conflict: another program holds the lock for too long (code ``repo.locked``).
-        """
-        lock = _lock_of(path)
-        deadline = time.monotonic() + self._timeout
-        while not self._try_lock(lock):
-            if time.monotonic() >= deadline:
-                raise Conflict(
-                    f"another program holds {lock} and has not finished in {self._timeout:g} s",
-                    code="repo.locked",
-                    remedy="try again; when no git runs in this model any more, delete that file",
-                )
-            time.sleep(_POLL)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-    def _try_lock(self, lock: Path) -> bool:
-        marker = self.scratch / f"lock-{os.urandom(8).hex()}"
-        marker.write_bytes(MARK)
-        try:
-            make_folders(lock.parent)
-            os.link(marker, lock, follow_symlinks=False)
-        except (FileExistsError, FileNotFoundError, NotADirectoryError):
-            return False  # held; or git has this moment removed the folder, which was empty, or put a file there
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            with suppress(FileExistsError):
-                write_new(lock, MARK)
-                return True
-            return False
-        finally:
-            marker.unlink()
-        return True
-
-    def _break_stale_locks(self) -> None:
-        """Delete the lock files of ours that dead processes left: nobody but us may have any now."""
-        top = [self.git_dir / name for name in ("packed-refs", "HEAD", "config")]
-        for lock in [*map(_lock_of, top), *_below(self.git_dir / "refs", ".lock")]:
-            with suppress(FileNotFoundError):
-                if _holds_mark(lock):
-                    lock.unlink()
-
-    def _require(self, name: str, expected: str) -> None:
-        found = read_ref(self.git_dir, name)
-        if found != expected:
-            raise Conflict(
-                f"{short_name(name)!r} is at {found[:12] if found else 'nothing'}, expected {expected[:12]}: "
-                "it was changed meanwhile",
-                code="ref.moved",
-                remedy="look at it and try again",
-                ref=name,
-            )
-
-    def _write(self, name: str, oid: str) -> None:
-        if not is_oid(oid):
-            raise ValueError(f"{oid!r} is no object id")
-        path = self.git_dir / name
-        if path.is_dir():
-            _remove_empty(path)
-        _remove_empty(self.git_dir / "logs" / name)
-        replace(path, f"{oid}\n".encode(), self.scratch)
-
-    def _unpack(self, name: str) -> None:
-        """Take a reference out of ``packed-refs``."""
-        path = self.git_dir / "packed-refs"
-        with self.locked(path), suppress(FileNotFoundError):
-            with path.open("rb") as file:
-                data = file.read(PACKED_REFS_BYTES)
-            rest = _without(data, name.encode("utf-8", "surrogateescape"))
-            if rest != data:
-                replace(path, rest, self.scratch)
+def moved(name: str, found: str | None, expected: str | None) -> Conflict:
+    """The error for a reference that is not where it is expected."""
+    return Conflict(
+        f"{short_name(name)!r} is at {found[:12] if found else 'nothing'}, "
+        f"expected {expected[:12] if expected else 'nothing'}: it was changed meanwhile",
+        code="ref.moved",
+        remedy="look at it and try again",
+        ref=name,
+    )
 
 
 def exists(name: str, oid: str) -> Conflict:
@@ -177,20 +185,54 @@ def exists(name: str, oid: str) -> Conflict:
     )
 
 
-def require_no_clash(name: str, refs: Iterable[str]) -> None:
-    """Refuse a name that git cannot store beside the others: one is the folder of the other.
+def require_no_clash(new: Iterable[str], others: Iterable[str]) -> None:
+    """Refuse names that git cannot store beside each other or beside the others: one is the folder of another.
 
     Raises:
         Conflict: that is so (code ``ref.exists``).
     """
-    for other in refs:
-        if other.startswith(f"{name}/") or name.startswith(f"{other}/"):
-            raise Conflict(
-                f"{short_name(name)!r} cannot exist beside {short_name(other)!r}: one would be a folder of the other",
-                code="ref.exists",
-                remedy="choose another name",
-                ref=other,
-            )
+    for name, other in _clashes(new, others):
+        is_remote = other.startswith("refs/remotes/")
+        raise Conflict(
+            f"{short_name(name)!r} cannot exist beside {short_name(other)!r}: one would be a folder of the other",
+            code="ref.exists",
+            remedy="hyprstream fetch --prune forgets branches that the remote no longer has"
+            if is_remote
+            else f"choose another name, or delete {short_name(other)!r} first",
+            ref=other,
+        )
+
+
+def _clashes(new: Iterable[str], others: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Those of the ``new`` names that exclude another one, with that."""
+    wanted = set(new)
+    after = wanted | set(others)
+    for name in sorted(after):
+        for parent in _parents(name):
+            if parent in after and name in wanted:
+                yield name, parent
+            elif parent in wanted:
+                yield parent, name
+
+
+def _parents(name: str) -> list[str]:
+    """The folders of a reference that could be references: ``refs/heads/a`` of ``refs/heads/a/b``."""
+    parts = name.split("/")
+    return ["/".join(parts[:n]) for n in range(3, len(parts))]
+
+
+def _goes_packed(swaps: Mapping[str, RefSwap]) -> bool:
+    return len(swaps) > 1 or any(new is None for _, new in swaps.values())
+
+
+def _peel(git: GitDir, refs: Mapping[str, str]) -> dict[str, str]:
+    """What the annotated tags among ``refs`` point at."""
+    found = {}
+    for name, oid in refs.items():
+        with suppress(BadObject):
+            if (target := git.peel(oid)[1]) != oid:
+                found[name] = target
+    return found
 
 
 def short_name(name: str) -> str:
@@ -201,28 +243,9 @@ def short_name(name: str) -> str:
     return name
 
 
-def _lock_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.lock")
-
-
-def _holds_mark(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(MARK) + 1) == MARK
-
-
-def _below(folder: Path, suffix: str) -> Iterator[Path]:
-    for inner, _, names in os.walk(folder):
-        yield from (Path(inner, name) for name in names if name.endswith(suffix))
-
-
-def _without(packed: bytes, name: bytes) -> bytes:
-    """``packed-refs`` less one reference and the line that says what it peels to."""
-    kept, dropping = [], False
-    for line in packed.splitlines(keepends=True):
-        dropping = dropping if line.startswith(b"^") else line.rstrip(b"\n").partition(b" ")[2] == name
-        if not dropping:
-            kept.append(line)
-    return b"".join(kept)
+def bare_name(name: str) -> str:
+    """A reference as it follows a model's name and a colon: ``main``, also of the remote's branch; ``v1``."""
+    return short_name(name).removeprefix("origin/") if name.startswith(REMOTES) else short_name(name)
 
 
 def _remove_empty(folder: Path) -> None:
@@ -233,11 +256,6 @@ def _remove_empty(folder: Path) -> None:
                 Path(inner).rmdir()
 
 
-def _prune(folder: Path) -> None:
+def _prune(base: Path, name: str) -> None:
     """Delete the empty folders that a nested name leaves; ``refs/heads`` and its like stay."""
-    while folder.parent.name != "refs":
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
+    prune((base / name).parent, base / "/".join(name.split("/")[:2]))

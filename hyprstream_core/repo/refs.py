@@ -46,6 +46,11 @@ class ModelRef:
         name, colon, ref = text.partition(":")
         return cls(check_name(name), check_ref(ref) if colon else None)
 
+    @property
+    def branch(self) -> str | None:
+        """What comes after the colon, where only a branch can be meant."""
+        return self.ref and self.ref.removeprefix("heads/")
+
     def __str__(self) -> str:
         return self.name if self.ref is None else f"{self.name}:{self.ref}"
 

@@ -15,6 +15,7 @@ from hyprstream_core.repo.layout import pieces
 from hyprstream_core.repo.records import Model, Worktree
 from hyprstream_core.repo.status import changes
 from hyprstream_core.repo.workspace import Workspace
+from hyprstream_core.repo.worktree_admin import admin_folder
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def plan_model(space: Workspace, model: Model, others: Iterable[Model]) -> Remov
 def plan_worktree(space: Workspace, tree: Worktree) -> Removal:
     """What removing one worktree means; its branch stays."""
     storage = _Storage()
-    for path in (tree.path, worktrees.admin_folder(tree.model, tree.branch)):
+    for path in (tree.path, admin_folder(tree.model.path, tree.branch)):
         _add_files(space, storage, path, [tree], set())
     freed, kept = storage.totals()
     return Removal(

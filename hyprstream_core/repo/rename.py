@@ -1,11 +1,8 @@
-"""Renaming a branch with everything that bears its name. A journal makes it one step: once that is written, whoever
-changes the model next finishes what was begun.
+"""Renaming a branch with everything that bears its name, as a step of a rename.
 
-    1. <name>.git/hyprstream-rename.json: the journal
-    2. its log, the reference itself, HEAD, the section of the configuration
-    3. worktrees/<old> → worktrees/.renaming → worktrees/<new>, since one may be inside the other
-    4. HEAD of each worktree that is at the branch; the admin folder, last: the worktree exists again
-    5. the journal goes
+    1. its log, the reference itself, HEAD, the section of the configuration
+    2. worktrees/<old> → worktrees/.renaming → worktrees/<new>, since one may be inside the other
+    3. HEAD of each worktree that is at the branch; the admin folder, last: the worktree exists again
 
 Each step finds out by itself whether it was done.
 """
@@ -18,29 +15,27 @@ import msgspec
 
 from hyprstream_core.errors import Conflict
 from hyprstream_core.repo import git_config
-from hyprstream_core.repo.durable import move, replace, sync
+from hyprstream_core.repo.durable import move, prune, replace
 from hyprstream_core.repo.layout import worktree
 from hyprstream_core.repo.records import Model
 from hyprstream_core.repo.reference_store import HEADS, References, exists, require_no_clash
 from hyprstream_core.repo.resolve import head_branch, unknown
-from hyprstream_core.repo.worktrees import admin_folder, pointer_to, prune, retarget, switch_heads
+from hyprstream_core.repo.worktree_admin import admin_folder, pointer_to, retarget, switch_heads
 
-_JOURNAL = "hyprstream-rename.json"
-_JOURNAL_BYTES = 65536
 _BETWEEN = ".renaming"
 """Where a worktree is while it moves: no branch can be called so."""
 
 
-class _Rename(msgspec.Struct, frozen=True):
-    """What was begun: ``oid`` is the commit of the branch at that time."""
+class Rename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be done: ``oid`` is the commit of the branch at that time."""
 
     old: str
     new: str
     oid: str
 
 
-def rename(model: Model, refs: References, old: str, new: str) -> None:
-    """Call the branch ``old`` ``new``; its worktree, upstream and log come with it.
+def plan_rename(model: Model, refs: References, old: str, new: str) -> Rename:
+    """Calling the branch ``old`` ``new``, with its worktree, upstream and log.
 
     Raises:
         ModelNotFound: there is no local branch ``old``.
@@ -51,15 +46,13 @@ def rename(model: Model, refs: References, old: str, new: str) -> None:
         raise unknown(model, old, [n for n in found if n.startswith(HEADS)], "local branch")
     if HEADS + new in found:
         raise exists(HEADS + new, found[HEADS + new])
-    require_no_clash(HEADS + new, found.keys() - {HEADS + old})
+    require_no_clash([HEADS + new], found.keys() - {HEADS + old})
     source, target = worktree(model.path, old), worktree(model.path, new)
-    if admin_folder(model, old).is_dir() and not _can_move(source, target, model.path / "worktrees"):
+    if admin_folder(model.path, old).is_dir() and not _can_move(source, target, model.path / "worktrees"):
         raise Conflict(
             f"the worktree cannot move to {target}: there are files of another origin", remedy="move them away"
         )
-    journal = _Rename(old, new, found[HEADS + old])
-    replace(model.git_dir / _JOURNAL, msgspec.json.encode(journal), refs.scratch)
-    finish(model, refs)
+    return Rename(old, new, found[HEADS + old])
 
 
 def _can_move(source: Path, target: Path, top: Path) -> bool:
@@ -74,41 +67,29 @@ def _can_move(source: Path, target: Path, top: Path) -> bool:
     return not target.exists() or not any(target.iterdir())
 
 
-def is_unfinished(model: Model) -> bool:
-    """Whether a rename was begun and not finished, or is going on."""
-    return (model.git_dir / _JOURNAL).exists()
+def carry_out_rename(model: Path, refs: References, rename: Rename) -> None:
+    """Do what is left of a rename in a model's folder. The caller holds the model's lock."""
+    _rename_reference(refs, rename)
+    git_config.rename_branch(refs, rename.old, rename.new)
+    _move_files(model, refs, rename)
+    switch_heads(model, rename.old, rename.new, refs.scratch)
+    retarget(model, rename.old, rename.new, refs.scratch)
 
 
-def finish(model: Model, refs: References) -> None:
-    """Do what is left of a rename that was begun. The caller holds the model's lock."""
-    try:
-        with (model.git_dir / _JOURNAL).open("rb") as file:
-            journal = msgspec.json.decode(file.read(_JOURNAL_BYTES), type=_Rename)
-    except FileNotFoundError:
-        return
-    _rename_reference(refs, journal)
-    git_config.rename_branch(refs, journal.old, journal.new)
-    _move_files(model, refs, journal)
-    switch_heads(model, journal.old, journal.new, refs.scratch)
-    retarget(model, journal.old, journal.new, refs.scratch)
-    (model.git_dir / _JOURNAL).unlink()
-    sync(model.git_dir)
-
-
-def _rename_reference(refs: References, journal: _Rename) -> None:
-    old, new = HEADS + journal.old, HEADS + journal.new
+def _rename_reference(refs: References, rename: Rename) -> None:
+    old, new = HEADS + rename.old, HEADS + rename.new
     found = refs.read()
     _move_log(refs.git_dir, old, new)
     if new not in found:
-        oid = found.get(old, journal.oid)
+        oid = found.get(old, rename.oid)
         if old in found and (old.startswith(f"{new}/") or new.startswith(f"{old}/")):
             refs.delete(old, oid)
         refs.create(new, oid)
         found = refs.read()
     if old in found:
         refs.delete(old, found[old])
-    if head_branch(refs.git_dir) == journal.old:
-        refs.set_head(journal.new)
+    if head_branch(refs.git_dir) == rename.old:
+        refs.set_head(rename.new)
 
 
 def _move_log(git_dir: Path, old: str, new: str) -> None:
@@ -123,14 +104,14 @@ def _move_log(git_dir: Path, old: str, new: str) -> None:
         move(between, target)
 
 
-def _move_files(model: Model, refs: References, journal: _Rename) -> None:
-    top = model.path / "worktrees"
-    source, between, target = worktree(model.path, journal.old), top / _BETWEEN, worktree(model.path, journal.new)
-    if pointer_to(source) == admin_folder(model, journal.old):
+def _move_files(model: Path, refs: References, rename: Rename) -> None:
+    top = model / "worktrees"
+    source, between, target = worktree(model, rename.old), top / _BETWEEN, worktree(model, rename.new)
+    if pointer_to(source) == admin_folder(model, rename.old):
         move(source, between)
         prune(source.parent, top)
     if between.is_dir():
-        pointer = f"gitdir: {admin_folder(model, journal.new)}\n"
+        pointer = f"gitdir: {admin_folder(model, rename.new)}\n"
         replace(between / ".git", pointer.encode(), refs.scratch)
         prune(target, top)
         move(between, target)

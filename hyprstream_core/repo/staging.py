@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hyprstream_core.errors import RefError
+from hyprstream_core.errors import Conflict, RefError
 from hyprstream_core.repo import journal
 from hyprstream_core.repo.durable import remove_tree, replace, write_new
 from hyprstream_core.repo.refs import check_name
 
 _INTENT = "intent.json"
+_CHANGE = "change.json"
 _LATER = "later"
 _INTENT_BYTES = 4096
 
@@ -63,9 +64,14 @@ def declare(folder: Path, name: str) -> None:
     replace(folder / _INTENT, json.dumps({"name": name}).encode(), folder)
 
 
-def sweep(area: Path, abandon: Callable[[str], None], finish: Callable[[Path], None]) -> None:
-    """Delete the folders whose owner is gone; ``abandon(name)`` deals with the model each was about,
-    ``finish(folder)`` carries out what was decided in it."""
+def declare_change(folder: Path, name: str) -> None:
+    """Say that ``name`` is about to be changed, so that locks of git may be left in it."""
+    replace(folder / _CHANGE, json.dumps({"name": name}).encode(), folder)
+
+
+def sweep(area: Path, abandon: Callable[[str], None], finish: Callable[[str, Path], None]) -> None:
+    """Delete the folders whose owner is gone; ``abandon(name)`` deals with the model each was about to make or remove,
+    ``finish(name, folder)`` carries out what was decided for a model that is changed, and breaks the locks in it."""
     for folder in _entries(area):
         try:
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -73,15 +79,15 @@ def sweep(area: Path, abandon: Callable[[str], None], finish: Callable[[Path], N
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if journal.is_pending(folder):
-                finish(folder)
+            if changed := _name_in(folder / _CHANGE):
+                finish(changed, folder)
             if journal.is_pending(folder):
                 continue
-            if name := _intent(folder):
+            if name := _name_in(folder / _INTENT):
                 abandon(name)
             remove_tree(folder)
-        except BlockingIOError:
-            continue
+        except (BlockingIOError, Conflict):
+            continue  # somebody is at work in it, or in that model
         finally:
             os.close(fd)
 
@@ -90,9 +96,9 @@ def _entries(area: Path) -> list[Path]:
     return sorted(area.iterdir()) if area.is_dir() else []
 
 
-def _intent(folder: Path) -> str | None:
+def _name_in(path: Path) -> str | None:
     try:
-        with (folder / _INTENT).open("rb") as file:
+        with path.open("rb") as file:
             name = json.loads(file.read(_INTENT_BYTES)).get("name")
     except (OSError, ValueError, AttributeError):
         return None

@@ -17,12 +17,14 @@ from typing import Literal
 from hyprstream_core.repo import worktrees
 from hyprstream_core.repo.branches import Upstream
 from hyprstream_core.repo.content import read_pointer
-from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git
+from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git, read_refs
 from hyprstream_core.repo.ignore import Rules, rules_of
 from hyprstream_core.repo.index import IndexEntry
 from hyprstream_core.repo.records import Worktree
+from hyprstream_core.repo.reference_store import HEADS
 from hyprstream_core.repo.tree import EXECUTABLE, LINK, SUBMODULE, walk
 from hyprstream_core.repo.workspace import Workspace
+from hyprstream_core.repo.worktree_admin import admin_folder, head_of
 
 Kind = Literal["", "added", "modified", "deleted", "type changed", "untracked", "ignored", "unmerged"]
 """What happened to a path; "" is nothing."""
@@ -88,19 +90,18 @@ def changes(
 
 def head_name(worktree: Worktree) -> str:
     """What a worktree's HEAD names: its branch, unless stock git switched it to something else."""
-    branch = f"refs/heads/{worktree.branch}"
-    return worktrees.head_of(worktrees.admin_folder(worktree.model, worktree.branch)) or branch
+    branch = HEADS + worktree.branch
+    return head_of(admin_folder(worktree.model.path, worktree.branch)) or branch
 
 
 def head_commit(worktree: Worktree) -> str:
     """The commit at a worktree's HEAD: its branch's, unless stock git switched it to something else."""
     head = head_name(worktree)
-    if head == f"refs/heads/{worktree.branch}":
+    if head == HEADS + worktree.branch:
         return worktree.oid
     if is_oid(head):
         return head
-    with open_git(worktree.model.git_dir) as git:
-        return git.refs().get(head, worktree.oid)
+    return read_refs(worktree.model.git_dir).get(head, worktree.oid)
 
 
 def _staged(

@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, Conflict, RefError
 from hyprstream_core.interfaces.storage import Progress, RemoteSource
+from hyprstream_core.repo import clone as cloning
 from hyprstream_core.repo import (
-    branches,
     content,
     fetching,
     pulling,
     removal,
-    rename,
     resolve,
     staging,
-    status,
-    tags,
     views,
     worktrees,
 )
-from hyprstream_core.repo import clone as cloning
-from hyprstream_core.repo.branches import Branch
-from hyprstream_core.repo.changing import changing, settle
-from hyprstream_core.repo.git_config import read_tracking
 from hyprstream_core.repo.gitdir import lfs_url as recorded_lfs_url
-from hyprstream_core.repo.gitdir import open_git, read_refs
-from hyprstream_core.repo.history import History, LogEntry, decorations
 from hyprstream_core.repo.hub import located
-from hyprstream_core.repo.identity import Identity
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.measure import Measure, Measured, measured
+from hyprstream_core.repo.models import Models
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.records import Model, Pulled, RefChange, Resolved, Worktree, WorktreeInfo
-from hyprstream_core.repo.reference_store import HEADS, REMOTES
-from hyprstream_core.repo.refs import ModelRef, check_branch, check_name, check_ref, default_name
+from hyprstream_core.repo.refs import check_branch, check_name, check_ref, default_name
 from hyprstream_core.repo.registry import Registry
 from hyprstream_core.repo.sources import connect, content_source, parse_lfs_url
-from hyprstream_core.repo.status import WorktreeStatus
-from hyprstream_core.repo.tags import Tag
 from hyprstream_core.repo.urls import RemoteUrl, parse_url
 from hyprstream_core.repo.workspace import Workspace
 from hyprstream_core.telemetry import logger
@@ -58,10 +45,7 @@ def _nothing() -> None:
     """Nobody wants to know that a clone is about to be published."""
 
 
-_NOBODY = Identity("hyprstream", "hyprstream@localhost")
-
-
-class Store:
+class Store(Models):
     """All models below one folder. Safe to use from several processes at once; holds no open files."""
 
     def __init__(
@@ -73,8 +57,8 @@ class Store:
         lock_timeout: float = 30.0,
     ) -> None:
         """``driver`` names how worktrees are filled; ``lock_timeout`` is seconds to wait for another writer."""
-        self._space = Workspace(Layout(root.absolute()), parts, driver, lock_timeout)
-        self._registry = Registry(self._space.layout, self._space.limits, lock_timeout)
+        space = Workspace(Layout(root.absolute()), parts, driver, lock_timeout)
+        super().__init__(space, Registry(space.layout, space.limits, lock_timeout))
 
     def clone(
         self,
@@ -141,7 +125,7 @@ class Store:
             ModelNotFound: no such model.
             RefError: no such remote.
             UnsafeTree, BadObject, RemoteError, DiskFull: as for :meth:`clone`; then nothing has changed.
-            Conflict: new references cannot stand beside old ones (``repo.ref_clash``).
+            Conflict: new references cannot stand beside old ones (``ref.exists``).
         """
         model = self.model(name)
         wishes = fetching.Wishes(depth, prune, force)
@@ -160,24 +144,24 @@ class Store:
         publishing: Callable[[], None] | None = None,
     ) -> Pulled:
         """:meth:`fetch`, then move ``branch`` (the default branch), and the files of its worktree, forward to the
-        remote's branch of that name (or ``remote_branch``). What is served meanwhile is not disturbed.
+        remote's branch that it tracks (or ``remote_branch``). What is served meanwhile is not disturbed.
 
         With ``force`` it also follows a remote that took commits back, when the branch has none of its own.
         ``publishing`` is as for :meth:`clone`.
 
         Raises:
             ModelNotFound: no such model or branch.
-            RefError: no such remote.
+            RefError: no such remote, or the branch tracks none of its branches (``ref.no_upstream``).
             Conflict: it is no fast-forward (``repo.diverged``), tracked files were changed (``repo.dirty``), or
                 untracked ones are in the way (``repo.untracked``).
             RemoteError: the remote took commits back (``remote.rewound``), or failed.
             UnsafeTree, BadObject, DiskFull: as for :meth:`clone`.
         """
         model = self.model(name)
-        chosen = check_ref(branch or model.default_branch)
+        chosen = check_ref(branch or self.default_branch(name))
         self._sweep()
         return pulling.pull(
-            self._space, model, self._remote(model, remote), chosen, check_ref(remote_branch or chosen),
+            self._space, model, self._remote(model, remote), chosen, remote_branch and check_ref(remote_branch),
             force=force, source=partial(self._source, model), progress=progress or _silent,
             publishing=publishing or _nothing,
         )  # fmt: skip
@@ -191,42 +175,7 @@ class Store:
 
     def models(self) -> list[Worktree]:
         """One entry per branch worktree of every model, ordered by name and branch."""
-        return [worktree for model in self._all_settled() for worktree in model.worktrees()]
-
-    def registered(self) -> list[Model]:
-        """Every model, with or without worktrees, ordered by name. None is seen half-changed."""
-        self._space.settle()
-        return list(self._registry.models().values())
-
-    def model(self, name: str) -> Model:
-        """The model called ``name``, looked up without regard to case.
-
-        Raises:
-            RefError: ``name`` cannot name a model.
-            ModelNotFound: there is none.
-        """
-        self._space.settle()
-        return self._registry.get(check_name(name))
-
-    def resolve(self, reference: str) -> Resolved:
-        """The one commit that ``name[:ref]`` stands for.
-
-        Raises:
-            RefError: bad syntax, or several candidates (code ``ref.ambiguous``, ``details["candidates"]``).
-            ModelNotFound: no such model, branch, tag or commit.
-        """
-        parsed = ModelRef.parse(reference)
-        return resolve.resolve(self._registry.get(parsed.name), parsed.ref)
-
-    def commit(self, name: str, oid: str) -> Resolved:
-        """The commit with this full id, whatever branch or tag may be named like it.
-
-        Raises:
-            ModelNotFound: no such model or commit.
-        """
-        model = self.model(name)
-        model.commit_time(oid)
-        return Resolved(model, None, "commit", oid)
+        return [worktree for model in self.registered() for worktree in model.worktrees()]
 
     def snapshot(self, resolved: Resolved, progress: Progress | None = None) -> Path:
         """A folder with the read-only files of exactly ``resolved.commit``; made once, shared by everybody.
@@ -305,7 +254,7 @@ class Store:
     def measured(self) -> list[Measured]:
         """Every worktree with its size, and every model without one, by name and branch. Each index is read once;
         what is wrong with one is said of it, and keeps no other from being measured."""
-        return list(measured(self._space, self._all_settled()))
+        return list(measured(self._space, self.registered()))
 
     def worktrees(self, name: str) -> list[Worktree]:
         """The worktrees of one model, ordered by branch.
@@ -313,138 +262,7 @@ class Store:
         Raises:
             ModelNotFound: there is none of that name.
         """
-        return self._settled(name).worktrees()
-
-    def default_branch(self, name: str) -> str:
-        """The branch that a model's bare name stands for.
-
-        Raises:
-            ModelNotFound: there is none of that name.
-        """
-        model = self.model(name)
-        ref = resolve.default_ref(model, read_refs(model.git_dir))
-        return ref.removeprefix(HEADS).removeprefix(REMOTES)
-
-    def branches(self, name: str, which: branches.Which = "local") -> list[Branch]:
-        """The branches of a model, with what they track and where they are checked out.
-
-        Raises:
-            ModelNotFound: there is none of that name.
-        """
-        return branches.list_branches(self._settled(name), which)
-
-    def create_branch(self, name: str, branch: str, start: str | None = None) -> Resolved:
-        """Make a branch at ``start`` (None: the default branch); at a branch of the remote it tracks that.
-
-        Raises:
-            RefError: the name is not allowed, or ``start`` is ambiguous.
-            ModelNotFound: no such model, or no such ``start``.
-            Conflict: it exists, or cannot exist beside another (code ``ref.exists``).
-        """
-        model = self.model(name)
-        check_branch(branch)
-        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
-            origin = resolve.resolve(model, start)
-            branches.create_branch(refs, branch, origin)
-        return Resolved(model, HEADS + branch, "branch", origin.commit)
-
-    def delete_branches(self, name: str, names: Sequence[str], *, force: bool = False) -> dict[str, str]:
-        """Delete local branches, all or none; name → the commit that each was at.
-
-        Raises:
-            ModelNotFound: no such model or branch.
-            Conflict: one is checked out (``ref.checked_out``), or has commits that neither what it tracks nor the
-                default branch has (``ref.unmerged``), unless ``force``.
-        """
-        model = self.model(name)
-        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
-            return branches.delete_branches(model, refs, list(map(check_ref, names)), force=force)
-
-    def rename_branch(self, name: str, old: str, new: str) -> None:
-        """Rename a local branch with its worktree, upstream and log, in one step.
-
-        Raises:
-            RefError: the new name is not allowed.
-            ModelNotFound: no such model or branch.
-            Conflict: the new name is taken, or there are files where the worktree would be.
-        """
-        model = self.model(name)
-        check_branch(new)
-        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
-            rename.rename(model, refs, check_ref(old), new)
-
-    def tags(self, name: str) -> list[Tag]:
-        """The tags of a model."""
-        return tags.list_tags(self.model(name))
-
-    def create_tag(
-        self,
-        name: str,
-        tag: str,
-        ref: str | None = None,
-        *,
-        message: str | None = None,
-        tagger: Identity | None = None,
-        force: bool = False,
-    ) -> Resolved:
-        """Tag the commit ``ref`` (None: the default branch's), annotated when there is a ``message``, by ``tagger``.
-
-        Raises:
-            RefError: the name is not allowed, or ``ref`` is ambiguous.
-            ModelNotFound: no such model, or no such ``ref``.
-            Conflict: the tag exists, unless ``force``.
-        """
-        model = self.model(name)
-        check_branch(tag, "tag")
-        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
-            target = resolve.resolve(model, ref)
-            tags.create_tag(refs, tag, target, message, tagger or _NOBODY, force=force)
-        return Resolved(model, f"refs/tags/{tag}", "tag", target.commit)
-
-    def delete_tags(self, name: str, names: Sequence[str]) -> dict[str, str]:
-        """Delete tags, all or none; name → the id that each held.
-
-        Raises:
-            ModelNotFound: no such model or tag.
-        """
-        model = self.model(name)
-        with self._space.stage() as stage, changing(self._space, model, stage) as refs:
-            return tags.delete_tags(model, refs, list(map(check_ref, names)))
-
-    def log(self, reference: str) -> Iterator[LogEntry]:
-        """The commits of ``name[:ref]``, the latest first, in the order of ``git log``; read as they are asked for.
-
-        Raises:
-            RefError, ModelNotFound: as for :meth:`resolve`.
-            BadObject: a commit is missing or damaged.
-        """
-        start = self.resolve(reference)
-        with open_git(start.model.git_dir) as git:
-            decorated = decorations(git, git.refs())
-            for commit in History(git).walk(start.commit):
-                yield LogEntry(commit, decorated.get(commit.oid, ()))
-
-    def status(self, name: str, branch: str | None = None) -> list[WorktreeStatus]:
-        """What differs in the worktree of ``branch``, or in each of the model's.
-
-        Raises:
-            ModelNotFound: no such model, or the branch is not checked out.
-        """
-        model = self._settled(name)
-        trees = model.worktrees() if branch is None else [worktrees.find(model, branch)]
-        tracking = read_tracking(model.git_dir)
-        with open_git(model.git_dir) as git:
-            refs, history = git.refs(), History(git)
-            return [
-                WorktreeStatus(
-                    tree,
-                    status.head_name(tree),
-                    status.head_commit(tree),
-                    branches.upstream_of(history, refs, HEADS + tree.branch, tracking.get(tree.branch)),
-                    status.changes(self._space, tree, worktrees.index_of(self._space, tree)),
-                )
-                for tree in trees
-            ]
+        return self.model(name).worktrees()
 
     def removal(self, name: str, branch: str | None = None) -> removal.Removal:
         """What :meth:`remove`, or with ``branch`` :meth:`remove_worktree`, would delete and free.
@@ -452,23 +270,10 @@ class Store:
         Raises:
             ModelNotFound: no such model, or the branch is not checked out.
         """
-        model = self._settled(name)
+        model = self.model(name)
         if branch is not None:
             return removal.plan_worktree(self._space, worktrees.find(model, branch))
         return removal.plan_model(self._space, model, [m for m in self.registered() if m.name != model.name])
-
-    def _all_settled(self) -> list[Model]:
-        """Every model, none with anything half-way."""
-        models = self.registered()
-        for model in models:
-            settle(self._space, model)
-        return models
-
-    def _settled(self, name: str) -> Model:
-        """A model in which no command has left anything half-way."""
-        model = self.model(name)
-        settle(self._space, model)
-        return model
 
     def _source(self, model: Model) -> RemoteSource:
         """Where the large files of a model come from."""
@@ -480,9 +285,4 @@ class Store:
     def _sweep(self) -> None:
         """Clear up after commands that were killed."""
         abandon = partial(cloning.abandon, self._space, self._registry)
-        staging.sweep(self._space.layout.staging, abandon, self._finish)
-
-    def _finish(self, _folder: Path) -> None:
-        """Carry out what commands that were killed had decided; while somebody else holds the model, he does."""
-        with suppress(Conflict):
-            self._space.settle()
+        staging.sweep(self._space.layout.staging, abandon, self._space.finish)

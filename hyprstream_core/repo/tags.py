@@ -72,7 +72,7 @@ def create_tag(
         raise Conflict(
             error.message, code="ref.exists", remedy="choose another name, or --force to move it", **error.details
         )
-    require_no_clash(ref, refs.read())
+    require_no_clash([ref], refs.read())
     if message is not None:
         oid = _write_annotated(refs, name, target.commit, _clean(message), tagger)
     if before is None:

@@ -21,15 +21,15 @@ from hyprstream_core.repo.confined import Confined
 from hyprstream_core.repo.content import Source
 from hyprstream_core.repo.difference import Difference, compare
 from hyprstream_core.repo.durable import sync_tree, write_new
-from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
+from hyprstream_core.repo.gitdir import GitDir, open_git
 from hyprstream_core.repo.index import IndexEntry
 from hyprstream_core.repo.journal import Journal, TreeChange
 from hyprstream_core.repo.records import Worktree
-from hyprstream_core.repo.ref_update import RefSwap, require_no_clash
-from hyprstream_core.repo.reference_store import HEADS
+from hyprstream_core.repo.reference_store import HEADS, RefSwap, moved
 from hyprstream_core.repo.status import changes
 from hyprstream_core.repo.tree import EXECUTABLE, SUBMODULE, PlannedFile
 from hyprstream_core.repo.workspace import Workspace
+from hyprstream_core.repo.worktree_admin import admin_folder
 
 _SHOWN, _LISTED = 5, 100
 
@@ -54,22 +54,21 @@ def advance(
 
     Raises:
         Conflict: tracked files were changed (``repo.dirty``), an untracked one is in the way (``repo.untracked``),
-            the branch moved (``repo.ref_moved``), or somebody's git is at work in the worktree (``repo.busy``). Or,
+            the branch moved (``ref.moved``), or somebody's git is at work in the worktree (``repo.busy``). Or,
             done all the same: somebody put something in the way in the last moment (``repo.obstructed``).
         UnsafeTree, BadObject, RemoteError, DiskFull: as for :meth:`hyprstream_core.repo.store.Store.clone`.
     """
     with space.stage() as stage, space.content_in_use(), open_git(found.model.git_dir) as git:
         difference = compare(git, found.oid, commit, space.limits)
         entries = _stage(space, git, found, commit, difference.files(), stage, source, progress)
-        with space.model_lock(found.model.name):
+        with space.changing(found.model, stage) as references:
             known = _require_unchanged(space, found, difference)
             kept = {path: entry for path, entry in known.items() if difference.keeps(entry)}
             write_new(stage / "index", index.dump({**kept, **entries, **_submodules(difference)}.values()))
             swaps: dict[str, RefSwap] = {HEADS + found.branch: (found.oid, commit), **(refs or {})}
-            require_no_clash(read_refs(found.model.git_dir), swaps)
             publishing()
             tree = _tree_change(found, difference)
-            obstructed = journal.commit(space.layout, stage, Journal(found.model.name, swaps, tree=tree))
+            obstructed = journal.commit(space.layout, references, Journal(found.model.name, swaps, tree=tree))
     if obstructed:
         raise Conflict(
             f"{found.id} is at {commit[:12]}, but something was put in the way of: {_names(obstructed)}",
@@ -109,7 +108,7 @@ def _tree_change(found: Worktree, difference: Difference) -> TreeChange:
     return TreeChange(
         folder=str(found.path.relative_to(found.model.path)),
         branch=HEADS + found.branch,
-        index=str(worktrees.admin_folder(found.model, found.branch).relative_to(found.model.git_dir) / "index"),
+        index=str(admin_folder(found.model.path, found.branch).relative_to(found.model.git_dir) / "index"),
         delete=difference.delete(),
         drop=difference.drop(),
         folders=difference.folders(),
@@ -129,10 +128,9 @@ def _require_unchanged(space: Workspace, found: Worktree, difference: Difference
     Returns:
         git's index of it.
     """
-    admin = worktrees.admin_folder(found.model, found.branch)
-    if read_refs(found.model.git_dir).get(HEADS + found.branch) != found.oid or not admin.is_dir():
-        raise Conflict(f"{found.id} was changed by somebody else meanwhile", code="repo.ref_moved", remedy="try again")
-    _require_idle(found, admin)
+    if (now := worktrees.find(found.model, found.branch)).oid != found.oid:
+        raise moved(HEADS + found.branch, now.oid, found.oid)
+    _require_idle(found, admin_folder(found.model.path, found.branch))
     known = worktrees.index_of(space, found)
     if changed := _changed(space, found, known, difference):
         raise Conflict(

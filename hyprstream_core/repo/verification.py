@@ -7,7 +7,7 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import UnsafeTree
 from hyprstream_core.interfaces.storage import Progress
-from hyprstream_core.repo.gitdir import GitDir
+from hyprstream_core.repo.gitdir import GitDir, parents_of
 from hyprstream_core.repo.tree import FOLDER, SUBMODULE, TreeCheck, entries_of
 
 
@@ -55,7 +55,7 @@ def require_history(
             commit = commits.pop()
             data = git.read(commit, "commit")[1]
             trees += _new(seen, [git.tree_of(commit)])
-            parents = git.parents_of(data, commit)
+            parents = parents_of(data, commit)
             if commit not in shallow:
                 commits += [oid for oid in _new(seen, parents) if oid not in whole]
             elif parents:
@@ -69,7 +69,7 @@ def require_history(
     return frozenset(ends)
 
 
-def _new(seen: set[str], oids: list[str]) -> list[str]:
+def _new(seen: set[str], oids: Iterable[str]) -> list[str]:
     fresh = [oid for oid in oids if oid not in seen]
     seen.update(fresh)
     return fresh

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyprstream_core.config import Limits
+from hyprstream_core.errors import ModelNotFound
 from hyprstream_core.repo import journal, locks
 from hyprstream_core.repo.durable import disk_errors_named, make_private
-from hyprstream_core.repo.layout import Layout
+from hyprstream_core.repo.layout import Layout, git_dir
 from hyprstream_core.repo.parts import Parts
-from hyprstream_core.repo.staging import staging_folder
+from hyprstream_core.repo.records import Model
+from hyprstream_core.repo.reference_store import References
+from hyprstream_core.repo.staging import declare_change, staging_folder
 
 
 @contextmanager
@@ -65,8 +68,33 @@ class Workspace:
         """Nobody else changes the model ``name`` inside the block, and what others left unfinished is finished.
         Never held across the network."""
         with locks.hold(self.layout.lock(f"model-{name}"), f"model {name!r}", self.lock_timeout):
-            journal.settle(self.layout, name)
+            journal.settle(self.layout, name, self.lock_timeout)
             yield
+
+    @contextmanager
+    def changing(self, model: Model, stage: Path) -> Iterator[References]:
+        """:meth:`model_lock` of a model that exists; its references, with the caller's ``stage`` to work in.
+
+        Raises:
+            Conflict: somebody else holds the model for too long.
+            ModelNotFound: it was removed meanwhile.
+        """
+        with self.model_lock(model.name):
+            if not model.git_dir.is_dir():
+                raise ModelNotFound(f"model {model.name!r} was removed meanwhile", param="model")
+            declare_change(stage, model.name)
+            yield References(model.git_dir, stage, self.lock_timeout)
+
+    def finish(self, name: str, stage: Path) -> None:
+        """Finish what a command that died was doing to the model ``name``, with git's locks that it had; ``stage`` is
+        its folder.
+
+        Raises:
+            Conflict: somebody holds the model for too long.
+        """
+        with self.model_lock(name):
+            if (path := git_dir(self.layout.model(name))).is_dir():
+                References(path, stage, self.lock_timeout)
 
     def settle(self) -> None:
         """Finish what commands that died had decided, so that no model is seen half-changed; wait for those that

@@ -8,8 +8,6 @@ A worktree exists when its admin folder does; that is renamed into place last, a
 
 from __future__ import annotations
 
-import hashlib
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,41 +17,25 @@ import msgspec
 from hyprstream_core.errors import Conflict, ModelNotFound
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.repo import index
-from hyprstream_core.repo.changing import changing
 from hyprstream_core.repo.checkout import check_out
 from hyprstream_core.repo.content import Source
-from hyprstream_core.repo.durable import move, replace, sync_tree, write_new
+from hyprstream_core.repo.durable import move, prune, sync_tree, write_new
 from hyprstream_core.repo.git_config import Tracking, read_tracking, write_tracking
-from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git, read_refs
+from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
 from hyprstream_core.repo.layout import git_dir, worktree
 from hyprstream_core.repo.records import Model, Resolved, Worktree
 from hyprstream_core.repo.reference_store import HEADS, REMOTES, TAGS, References, exists, require_no_clash
 from hyprstream_core.repo.resolve import close_names, unknown
 from hyprstream_core.repo.workspace import Workspace
-
-_SIDECAR = "hyprstream.json"
-_SIDECAR_BYTES = 65536
-_POINTER_BYTES = 8192
-
-
-class Sidecar(msgspec.Struct, frozen=True):
-    """What we know of a worktree beyond git: how it was filled, from which commit, when."""
-
-    branch: str
-    driver: str
-    base: str
-    created_at: float
-
-
-def admin_folder(model: Model, branch: str) -> Path:
-    """git's own folder of the worktree of ``branch``."""
-    return model.git_dir / "worktrees" / admin_id(branch)
-
-
-def admin_id(branch: str) -> str:
-    """A name for the admin folder that no two branches share."""
-    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", branch).strip("-")[:40] or "branch"
-    return f"{safe}-{hashlib.sha256(branch.encode()).hexdigest()[:8]}"
+from hyprstream_core.repo.worktree_admin import (
+    SIDECAR,
+    Sidecar,
+    admin_folder,
+    admin_folders,
+    admin_id,
+    checked_out,
+    sidecar_of,
+)
 
 
 def build(
@@ -85,7 +67,7 @@ def build(
     write_new(admin / "commondir", b"../..\n")
     write_new(admin / "HEAD", f"ref: {HEADS}{branch}\n".encode())
     write_new(admin / "index", index.dump(entries))
-    write_new(admin / _SIDECAR, msgspec.json.encode(Sidecar(branch, name, commit, time.time())))
+    write_new(admin / SIDECAR, msgspec.json.encode(Sidecar(branch, name, commit, time.time())))
     sync_tree(files)
     sync_tree(admin)
     return files, admin
@@ -94,8 +76,8 @@ def build(
 def list_worktrees(model: Model) -> list[Worktree]:
     """The model's worktrees, ordered by branch."""
     found, refs = [], read_refs(model.git_dir)
-    for admin in _admins(model):
-        sidecar = _sidecar(admin)
+    for admin in admin_folders(model.path):
+        sidecar = sidecar_of(admin)
         if sidecar is None:
             continue  # made by somebody else's git
         path = worktree(model.path, sidecar.branch)
@@ -103,14 +85,6 @@ def list_worktrees(model: Model) -> list[Worktree]:
         if oid and path.is_dir():
             found.append(Worktree(model, sidecar.branch, path, oid, sidecar.driver, sidecar.created_at))
     return sorted(found, key=lambda w: w.branch)
-
-
-def _sidecar(admin: Path) -> Sidecar | None:
-    try:
-        with (admin / _SIDECAR).open("rb") as file:
-            return msgspec.json.decode(file.read(_SIDECAR_BYTES), type=Sidecar)
-    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
-        return None
 
 
 def find(model: Model, branch: str) -> Worktree:
@@ -161,8 +135,8 @@ def add(
     with space.stage() as stage, space.content_in_use(), open_git(model.git_dir) as git:
         plan = _plan(model, branch, start)
         files, admin = build(space, git, model.path, branch, plan.commit, source=source, stage=stage, progress=progress)
-        with changing(space, model, stage) as refs:
-            if branch in (there := checked_out(model)):
+        with space.changing(model, stage) as refs:
+            if branch in (there := checked_out(model.path)):
                 raise Conflict(
                     f"branch {branch!r} of model {model.name!r} is already checked out",
                     remedy=f"its files are in {there[branch]}",
@@ -171,12 +145,12 @@ def add(
             if _plan(model, branch, start) != plan:
                 raise Conflict(f"branch {branch!r} moved while it was checked out", remedy="try again")
             if plan.is_new:
-                require_no_clash(HEADS + branch, refs.read())
+                require_no_clash([HEADS + branch], refs.read())
             _clear(worktree(model.path, branch), stage)
             if plan.is_new:
                 make_branch(refs, branch, plan.commit, plan.tracking)
             move(files, worktree(model.path, branch))
-            move(admin, admin_folder(model, branch))
+            move(admin, admin_folder(model.path, branch))
     return find(model, branch)
 
 
@@ -185,7 +159,7 @@ def make_branch(refs: References, branch: str, commit: str, tracking: Tracking |
     name = HEADS + branch
     if (oid := refs.read().get(name)) is not None:
         raise exists(name, oid)
-    require_no_clash(name, refs.read())
+    require_no_clash([name], refs.read())
     if branch in read_tracking(refs.git_dir) or tracking is not None:
         write_tracking(refs, branch, tracking)
     refs.create(name, commit)
@@ -220,7 +194,7 @@ def _clear(path: Path, stage: Path) -> None:
 
 def remove(space: Workspace, found: Worktree, *, force: bool) -> None:
     """Delete a worktree's files; see :meth:`hyprstream_core.repo.store.Store.remove_worktree`."""
-    with space.stage() as stage, changing(space, found.model, stage):
+    with space.stage() as stage, space.changing(found.model, stage):
         if all(other.branch == found.branch for other in list_worktrees(found.model)):
             raise Conflict(
                 f"{found.branch!r} is the only worktree of model {found.model.name!r}",
@@ -230,79 +204,9 @@ def remove(space: Workspace, found: Worktree, *, force: bool) -> None:
             )
         if not force:
             require_clean(space, found)
-        move(admin_folder(found.model, found.branch), stage / "admin")
+        move(admin_folder(found.model.path, found.branch), stage / "admin")
         move(found.path, stage / "worktree")
         prune(found.path.parent, found.model.path / "worktrees")
-
-
-def prune(folder: Path, top: Path) -> None:
-    """Remove the empty folders that a nested branch leaves below ``top``."""
-    while folder != top and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent
-
-
-def pointer_to(path: Path) -> Path | None:
-    """The admin folder that the worktree at ``path`` names; None when there is none."""
-    try:
-        with (path / ".git").open("rb") as file:
-            text = file.read(_POINTER_BYTES).decode("utf-8", "surrogateescape")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-    return Path(text.removeprefix("gitdir:").strip()) if text.startswith("gitdir:") else None
-
-
-def retarget(model: Model, old: str, new: str, scratch: Path) -> None:
-    """Make the admin folder of the worktree of ``old`` that of ``new``, whose files have moved already."""
-    admin = admin_folder(model, old)
-    sidecar = _sidecar(admin)
-    if sidecar is None:
-        return
-    replace(admin / "gitdir", f"{worktree(model.path, new)}/.git\n".encode(), scratch)
-    replace(admin / _SIDECAR, msgspec.json.encode(msgspec.structs.replace(sidecar, branch=new)), scratch)
-    move(admin, admin_folder(model, new))
-
-
-def switch_heads(model: Model, old: str, new: str, scratch: Path) -> None:
-    """Let every worktree that is at the branch ``old``, also one that somebody else's git made, be at ``new``."""
-    for admin in _admins(model):
-        if head_of(admin) == HEADS + old:
-            replace(admin / "HEAD", f"ref: {HEADS}{new}\n".encode(), scratch)
-
-
-def checked_out(model: Model) -> dict[str, Path]:
-    """Branch → the worktree that is at it, those that somebody else's git made included."""
-    found = {}
-    for admin in _admins(model):
-        head = head_of(admin)
-        if head is not None and head.startswith(HEADS):
-            found[head.removeprefix(HEADS)] = _files_of(admin)
-    return found
-
-
-def _admins(model: Model) -> list[Path]:
-    return sorted((model.git_dir / "worktrees").glob("*"))
-
-
-def _files_of(admin: Path) -> Path:
-    """The folder that an admin folder is about."""
-    try:
-        with (admin / "gitdir").open("rb") as file:
-            return Path(file.read(_POINTER_BYTES).decode("utf-8", "surrogateescape").strip()).parent
-    except FileNotFoundError:
-        return admin
-
-
-def head_of(admin: Path) -> str | None:
-    """What a worktree's HEAD says: a full reference, or a commit when it is detached; None when it says neither."""
-    try:
-        with (admin / "HEAD").open("rb") as file:
-            text = file.read(_POINTER_BYTES).decode("utf-8", "surrogateescape").strip()
-    except FileNotFoundError:
-        return None
-    if text.startswith("ref:"):
-        return text.removeprefix("ref:").strip()
-    return text if is_oid(text) else None
 
 
 def require_clean(space: Workspace, found: Worktree) -> None:
@@ -326,11 +230,11 @@ def require_clean(space: Workspace, found: Worktree) -> None:
 def index_time(found: Worktree) -> int:
     """When the index was written, in nanoseconds; 0 when there is none."""
     try:
-        return (admin_folder(found.model, found.branch) / "index").stat().st_mtime_ns
+        return (admin_folder(found.model.path, found.branch) / "index").stat().st_mtime_ns
     except FileNotFoundError:
         return 0
 
 
 def index_of(space: Workspace, found: Worktree) -> dict[str, index.IndexEntry]:
     """git's index of a worktree."""
-    return index.load(admin_folder(found.model, found.branch) / "index", space.limits.json_file_bytes)
+    return index.load(admin_folder(found.model.path, found.branch) / "index", space.limits.json_file_bytes)

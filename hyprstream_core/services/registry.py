@@ -17,6 +17,7 @@ from hyprstream_core.excerpts import one_line
 from hyprstream_core.interfaces.inference import Description, ModelInfo
 from hyprstream_core.plugins import Plugins
 from hyprstream_core.repo.records import Model, Resolved, Worktree, WorktreeInfo
+from hyprstream_core.repo.reference_store import HEADS, bare_name
 from hyprstream_core.repo.store import Store
 from hyprstream_core.rpc.codec import encode
 from hyprstream_core.rpc.contracts import MODEL, REGISTRY
@@ -136,12 +137,12 @@ class RegistryService:
     def _resolve(self, ref: str) -> tuple[Resolved, Worktree | None]:
         """The commit, and the worktree when ``ref`` is a branch that has one."""
         resolved = self._store.resolve(ref)
-        short = (resolved.ref or "").removeprefix("refs/heads/")
+        short = _short(resolved)
         trees = resolved.model.worktrees() if resolved.kind == "branch" else []
         return resolved, next((replace(w, oid=resolved.commit) for w in trees if w.branch == short), None)
 
     async def _branch_info(self, worktree: Worktree, patience: float | None = None) -> ModelInfo:
-        resolved = Resolved(worktree.model, f"refs/heads/{worktree.branch}", "branch", worktree.oid)
+        resolved = Resolved(worktree.model, HEADS + worktree.branch, "branch", worktree.oid)
         measured = await self._in_pool(self._measured, worktree)
         info = await self._info(resolved, await self._facts_of(resolved, patience))
         return replace(
@@ -249,12 +250,7 @@ def _status(error: Exception) -> str:
 
 def _short(resolved: Resolved) -> str:
     """The reference as clients name it: ``main``, ``v1``, a full commit id."""
-    if resolved.ref is None:
-        return resolved.commit
-    for prefix in ("refs/heads/", "refs/tags/", "refs/remotes/origin/"):
-        if resolved.ref.startswith(prefix):
-            return resolved.ref.removeprefix(prefix)
-    return resolved.ref
+    return resolved.commit if resolved.ref is None else bare_name(resolved.ref)
 
 
 def _remember(cache: OrderedDict[K, V], key: K, value: V) -> V:

@@ -152,3 +152,35 @@ def test_a_remote_that_cannot_cut_is_named_and_leaves_nothing(store, long, git_s
         store.clone(f"{git_server.url}/long/.git", name="m", depth=1)
     assert caught.value.error_code == "remote.no_shallow"
     assert store.registered() == []
+
+
+def test_after_a_shallow_clone_and_fetches_branches_log_and_status_count_as_stock_git_does(store, long, url, referee):
+    """Histories that grow, branch off before the cut, and are rewound, with a commit made here on top."""
+    model = store.clone(url, name="m", depth=2)
+    folder = store.worktree_info("m", "main").path
+    git(folder, "-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-q", "--allow-empty", "-m", "mine")
+    for step in ("grow", "branch", "rewind", "deepen"):
+        if step == "grow":
+            long.write("n", "new")
+            long.commit()
+        elif step == "branch":
+            long.run("checkout", "--quiet", "-b", "early", "main~5")
+            long.write("early", "x")
+            long.commit("early")
+            long.run("checkout", "--quiet", "main")
+        elif step == "rewind":
+            long.run("reset", "--quiet", "--hard", "main~2")
+        store.fetch("m", depth=4 if step == "deepen" else 0)
+        if step == "branch":
+            store.create_branch("m", "early", "origin/early")
+        referee(store)
+        for branch in store.branches("m"):
+            pair = f"{branch.name}...{branch.upstream.ref}"
+            theirs = git(model.git_dir, "rev-list", "--left-right", "--count", pair).split()
+            assert [branch.upstream.ahead, branch.upstream.behind] == [int(n) for n in theirs], (step, branch.name)
+        for ref in ("main", "origin/main", "v3"):
+            listed = git(model.git_dir, "log", "--format=%H", ref).split()
+            assert [entry.commit.oid for entry in store.log(f"m:{ref}")] == listed
+        (shown,) = store.status("m")
+        (main,) = (b for b in store.branches("m") if b.name == "main")
+        assert shown.upstream == main.upstream

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,7 @@ def test_a_branch_that_becomes_a_folder_of_branches_needs_prune(store, model_rep
     model_repo.run("branch", "topic/one", "main")
     with pytest.raises(Conflict) as caught:
         store.fetch("m")
-    assert caught.value.error_code == "repo.ref_clash"
+    assert caught.value.error_code == "ref.exists"
     assert "--prune" in caught.value.remedy
     store.fetch("m", prune=True)
     model_repo.run("branch", "-D", "topic/one")
@@ -200,6 +201,7 @@ def test_ten_fetches_at_once_are_harmless(store, model_repo, model, referee, tmp
     model_repo.run("tag", "v3")
     code = """
 import sys
+import threading
 from pathlib import Path
 from hyprstream_core.config import Settings
 from hyprstream_core.plugins import Plugins, installed
@@ -263,3 +265,32 @@ def test_changes_are_plain_records(store, model_repo, model):
     [record] = [dataclasses.asdict(change) for change in store.fetch("m")]
     assert list(json.loads(json.dumps(record))) == ["ref", "kind", "old", "new", "forced"]
     assert Path(record["ref"]).name == "main"
+
+
+def test_stock_git_that_fetches_and_packs_at_the_same_time_loses_nothing(store, model_repo, model, referee):
+    """Whoever comes second finds what the first has written; in the end all is as on the remote."""
+    stop = threading.Event()
+
+    def stock():
+        while not stop.is_set():
+            for command in (["fetch", "--quiet", "--no-auto-gc", "origin"], ["pack-refs", "--all"]):
+                subprocess.run(["git", *command], cwd=model.git_dir, capture_output=True, check=False)
+
+    thread = threading.Thread(target=stock)
+    thread.start()
+    try:
+        for number in range(12):
+            grow(model_repo)
+            model_repo.run("branch", f"topic/{number}")
+            model_repo.run("tag", "-am", "x", f"t{number}")
+            store.fetch("m")
+    finally:
+        stop.set()
+        thread.join()
+    store.fetch("m")
+    theirs = model_repo.run("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags")
+    wanted = {line.replace("refs/heads/", ORIGIN) for line in theirs.splitlines()}
+    ours = git(model.git_dir, "for-each-ref", "--format=%(objectname) %(refname)", ORIGIN, "refs/tags")
+    assert set(ours.splitlines()) == wanted
+    assert not list(model.git_dir.rglob("*.lock"))
+    referee(store)

@@ -342,6 +342,37 @@ def test_another_branch_of_the_remote_can_be_followed(store, model_repo, model, 
     referee(store)
 
 
+def test_a_branch_follows_the_one_that_it_tracks_under_whatever_name(store, model_repo, model, referee):
+    store.add_worktree("m", "mine", start="origin/feature/x")
+    store.rename_branch("m", "main", "trunk")
+    new = {}
+    for name in ("main", "feature/x"):
+        model_repo.run("checkout", "--quiet", name)
+        model_repo.write("config.json", name)
+        new[name] = model_repo.commit()
+    pulled = store.pull("m", "mine")
+    assert (pulled.source, pulled.new) == ("feature/x", new["feature/x"])
+    pulled = store.pull("m")
+    assert (pulled.branch, pulled.source, pulled.new) == ("trunk", "main", new["main"])
+    referee(store)
+
+
+def test_a_branch_that_tracks_none_of_the_remotes_says_which_to_give(store, model_repo, model):
+    store.create_branch("m", "mine")
+    store.create_branch("m", "feature/x", "v1")
+    git(model.git_dir, "branch", "local", "main")
+    git(model.git_dir, "config", "branch.local.remote", ".")
+    git(model.git_dir, "config", "branch.local.merge", "refs/heads/main")
+    model_repo.path.rename(model_repo.path.with_name("gone"))  # nothing is asked of the remote before that is clear
+    for branch, told in (("mine", "m:mine origin main"), ("feature/x", "origin feature/x"), ("local", "origin main")):
+        with pytest.raises(RefError) as caught:
+            store.pull("m", branch)
+        assert caught.value.error_code == "ref.no_upstream"
+        assert caught.value.remedy.endswith(told)
+    model_repo.path.with_name("gone").rename(model_repo.path)
+    assert store.pull("m", "mine", remote_branch="feature/x").new == model_repo.head("feature/x")
+
+
 def test_branches_that_do_not_exist_are_named(store, model_repo, model):
     for arguments, error in (
         (("nope",), ModelNotFound),
@@ -399,7 +430,7 @@ def test_a_branch_that_somebody_moves_meanwhile_is_left_to_him(store, model_repo
 
     with pytest.raises(Conflict) as caught:
         store.pull("m", progress=progress)
-    assert caught.value.error_code == "repo.ref_moved"
+    assert caught.value.error_code == "ref.moved"
     assert git(folder, "rev-parse", "HEAD") == mine[0]
     referee(store)
 
