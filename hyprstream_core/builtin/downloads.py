@@ -1,7 +1,7 @@
 """One large object over HTTP: begun, cut off, continued by range, until it is there or nothing new comes.
 
 Ranges: RFC 9110 section 14. SECURITY: what a server says of lengths only decides what is asked next; whether the
-content is right is found out where it is stored, by ``hyprstream_core.repo.large_objects``.
+content is right is found out where it is stored, by ``hyprstream_core.repo.files.large_objects``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Pointers: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md, batch API: docs/api/batch.md there.
 SECURITY: ``.lfsconfig`` of a repository is never read, so that content comes from the remote's own endpoint
-and nowhere else; what arrives is verified where it is stored, by ``hyprstream_core.repo.large_objects``.
+and nowhere else; what arrives is verified where it is stored, by ``hyprstream_core.repo.files.large_objects``.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ import urllib3
 
 from hyprstream_core.errors import RemoteError
 from hyprstream_core.interfaces.transport import Access, Credential
-from hyprstream_core.repo.credentials import unauthorized
-from hyprstream_core.repo.hub import origin
-from hyprstream_core.repo.network import network_error
+from hyprstream_core.repo.remotes.credentials import unauthorized
+from hyprstream_core.repo.remotes.hub import origin
+from hyprstream_core.repo.remotes.network import network_error
 
 CONNECTIONS = 3
 """Large files that are fetched at once."""

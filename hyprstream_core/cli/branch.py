@@ -102,7 +102,7 @@ def upstream_text(upstream: Upstream | None) -> str:
     """What a branch tracks, and how far it is from that: ``origin/main [ahead 1, behind 2]``."""
     if upstream is None:
         return ""
-    from hyprstream_core.repo.reference_store import short_name
+    from hyprstream_core.repo.git.reference_store import short_name
 
     if upstream.ahead is None or upstream.behind is None:
         return f"{short_name(upstream.ref)} [gone]"

@@ -40,7 +40,7 @@ def fetch(
       hyprstream fetch chat origin --prune
       hyprstream fetch chat --full --json
     """
-    from hyprstream_core.repo.shallow import FULL_DEPTH
+    from hyprstream_core.repo.git.shallow import FULL_DEPTH
     from hyprstream_core.services.store import open_store
 
     wanted = chosen_depth(depth, full=full)
@@ -67,7 +67,7 @@ def emit_changes(changes: Iterable[RefChange]) -> None:
 
 
 def _row(change: RefChange) -> tuple[str, str, str, str]:
-    from hyprstream_core.repo.reference_store import TAGS, short_name
+    from hyprstream_core.repo.git.reference_store import TAGS, short_name
 
     is_tag, name = change.ref.startswith(TAGS), short_name(change.ref)
     old, new = (change.old or "")[:12], (change.new or "")[:12]

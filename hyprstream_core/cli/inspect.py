@@ -100,7 +100,7 @@ def _for_people(facts: dict[str, Any]) -> dict[str, object]:
 
 def _reference(facts: Mapping[str, Any]) -> str:
     """The reference as people name it: ``main (branch)``, ``x (branch, not checked out)``, ``v1 (tag)``."""
-    from hyprstream_core.repo.reference_store import bare_name
+    from hyprstream_core.repo.git.reference_store import bare_name
 
     short = bare_name(facts["ref"]) if facts["ref"] else facts["commit"][:12]
     if facts["kind"] not in ("branch", "remote"):

@@ -13,7 +13,7 @@ from hyprstream_core.cli.output import emit_json, emit_note, emit_table
 from hyprstream_core.units import age, size
 
 if TYPE_CHECKING:
-    from hyprstream_core.repo.measure import Measured
+    from hyprstream_core.repo.files.measure import Measured
 
 
 @click.command()

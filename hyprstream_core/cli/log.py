@@ -13,8 +13,8 @@ from hyprstream_core.cli.options import json_option
 from hyprstream_core.cli.output import emit_json, one_line, write
 
 if TYPE_CHECKING:
-    from hyprstream_core.repo.commits import Person
-    from hyprstream_core.repo.history import LogEntry
+    from hyprstream_core.repo.git.commits import Person
+    from hyprstream_core.repo.git.history import LogEntry
 
 
 @click.command()
@@ -51,7 +51,7 @@ def _line(entry: LogEntry) -> str:
 
 
 def _short(ref: str) -> str:
-    from hyprstream_core.repo.reference_store import short_name
+    from hyprstream_core.repo.git.reference_store import short_name
 
     return f"tag: {short_name(ref)}" if ref.startswith("refs/tags/") else short_name(ref)
 

@@ -12,7 +12,7 @@ from hyprstream_core.cli.options import json_option
 from hyprstream_core.cli.output import emit_json, one_line, write
 
 if TYPE_CHECKING:
-    from hyprstream_core.repo.status import Change, WorktreeStatus
+    from hyprstream_core.repo.files.status import Change, WorktreeStatus
 
 PATH_CHARS = 500
 """Longest path that is shown whole."""

@@ -26,15 +26,17 @@ Everything raises errors of ``hyprstream_core.errors``: ``RefError`` (syntax, am
 ``Conflict`` (name taken, lock held, uncommitted changes, diverged branches), ``UnsafeTree``, ``BadObject``,
 ``RemoteError``, ``DiskFull``.
 
-Where things are, bottom up: ``refs`` (names), ``records``, ``layout`` (paths), ``durable``, ``confined`` (writing),
-``locks``, ``pack``, ``gitdir``, ``shallow``, ``tree``, ``index``, ``difference``, ``commits``, ``history``, ``haves``
-(git's bytes, checked), ``git_locks``, ``reference_store``, ``git_config`` (changing references and what branches track,
-beside stock git), ``worktree_admin`` (git's own folders of worktrees), ``resolve``, ``rename``, ``journal``,
-``staging`` (crash safety), ``parts``, ``workspace`` (what every operation is given, a model's lock with it),
-``incomplete``, ``large_objects``, ``content`` (large files), ``checkout``, ``worktrees``, ``ignore``, ``status``,
-``measure``, ``views``, ``update`` (files on disk), ``branches``, ``tags``, ``identity``, ``removal``, ``registry``,
-``urls``, ``hub``, ``credentials``, ``sources``, ``network``, ``receive``, ``verification`` (what comes from elsewhere),
-``clone``, ``fetching``, ``pulling``, ``models`` and ``store``, the face of it all.
+Where things are, bottom up:
+
+    refs, records, layout       names, what the store answers with, paths
+    disk/                       durable and confined writing, locks
+    git/                        one repository: objects, index, references, configuration, history, beside stock git
+    journal, staging            changes that are carried out whoever dies on the way; unfinished work
+    parts, workspace            what every operation is given
+    remotes/                    URLs, the hub, credentials, receiving, verifying what was received
+    files/                      large objects, check-out, worktrees, views, status, sizes
+    resolve, branches, tags, rename, identity, removal, registry, clone, fetching, pulling
+    models, store               the face of it all
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from hyprstream_core.errors import Conflict
-from hyprstream_core.repo.git_config import Tracking, forget_branch, read_tracking
-from hyprstream_core.repo.gitdir import open_git
-from hyprstream_core.repo.history import History
+from hyprstream_core.repo.files.worktree_admin import checked_out
+from hyprstream_core.repo.files.worktrees import make_branch, tracking_of
+from hyprstream_core.repo.git.git_config import Tracking, forget_branch, read_tracking
+from hyprstream_core.repo.git.gitdir import open_git
+from hyprstream_core.repo.git.history import History
+from hyprstream_core.repo.git.reference_store import HEADS, References, short_name
 from hyprstream_core.repo.records import Model, Resolved
-from hyprstream_core.repo.reference_store import HEADS, References, short_name
 from hyprstream_core.repo.resolve import default_ref, head_branch, unknown
-from hyprstream_core.repo.worktree_admin import checked_out
-from hyprstream_core.repo.worktrees import make_branch, tracking_of
 
 Which = Literal["local", "remote", "all"]
 """Branches of this repository, of its remotes as they were last fetched, or both."""

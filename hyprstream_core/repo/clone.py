@@ -15,22 +15,23 @@ from pathlib import Path
 
 from hyprstream_core.errors import RefError
 from hyprstream_core.interfaces.storage import Progress
-from hyprstream_core.repo import staging, worktrees
-from hyprstream_core.repo.durable import make_folders, prune, sync, sync_tree, write_new
-from hyprstream_core.repo.git_config import start_tracking
-from hyprstream_core.repo.gitdir import GitDir, create, open_git, set_head, write_packed_refs
-from hyprstream_core.repo.hub import located
+from hyprstream_core.repo import staging
+from hyprstream_core.repo.disk.durable import make_folders, prune, sync, sync_tree, write_new
+from hyprstream_core.repo.files import worktrees
+from hyprstream_core.repo.files.worktree_admin import admin_id
+from hyprstream_core.repo.git.git_config import start_tracking
+from hyprstream_core.repo.git.gitdir import GitDir, create, open_git, set_head, write_packed_refs
+from hyprstream_core.repo.git.reference_store import HEADS, REMOTES, TAGS
+from hyprstream_core.repo.git.shallow import dump_shallow
 from hyprstream_core.repo.layout import git_dir, pieces, worktree
-from hyprstream_core.repo.receive import Fetched, fetch
 from hyprstream_core.repo.records import Model
-from hyprstream_core.repo.reference_store import HEADS, REMOTES, TAGS
 from hyprstream_core.repo.registry import Record, Registry, taken
-from hyprstream_core.repo.shallow import dump_shallow
-from hyprstream_core.repo.sources import connect, content_source
-from hyprstream_core.repo.urls import RemoteUrl
-from hyprstream_core.repo.verification import check_tips, require_history
+from hyprstream_core.repo.remotes.hub import located
+from hyprstream_core.repo.remotes.receive import Fetched, fetch
+from hyprstream_core.repo.remotes.sources import connect, content_source
+from hyprstream_core.repo.remotes.urls import RemoteUrl
+from hyprstream_core.repo.remotes.verification import check_tips, require_history
 from hyprstream_core.repo.workspace import Workspace
-from hyprstream_core.repo.worktree_admin import admin_id
 
 
 def clone(

@@ -19,18 +19,19 @@ from pathlib import Path
 
 from hyprstream_core.errors import BadObject, Conflict
 from hyprstream_core.interfaces.storage import Progress
-from hyprstream_core.repo import journal, receive
-from hyprstream_core.repo.durable import sync_tree, write_new
-from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
-from hyprstream_core.repo.haves import Haves
-from hyprstream_core.repo.history import History
+from hyprstream_core.repo import journal
+from hyprstream_core.repo.disk.durable import sync_tree, write_new
+from hyprstream_core.repo.git.gitdir import GitDir, open_git, read_refs
+from hyprstream_core.repo.git.haves import Haves
+from hyprstream_core.repo.git.history import History
+from hyprstream_core.repo.git.reference_store import HEADS, REMOTES, TAGS, RefSwap
+from hyprstream_core.repo.git.shallow import read_shallow
 from hyprstream_core.repo.journal import INCOMING, Journal
 from hyprstream_core.repo.records import Model, RefChange
-from hyprstream_core.repo.reference_store import HEADS, REMOTES, TAGS, RefSwap
-from hyprstream_core.repo.shallow import read_shallow
-from hyprstream_core.repo.sources import connect
-from hyprstream_core.repo.urls import RemoteUrl
-from hyprstream_core.repo.verification import check_tips, require_history
+from hyprstream_core.repo.remotes import receive
+from hyprstream_core.repo.remotes.sources import connect
+from hyprstream_core.repo.remotes.urls import RemoteUrl
+from hyprstream_core.repo.remotes.verification import check_tips, require_history
 from hyprstream_core.repo.workspace import Workspace
 
 REWOUND = "refs/hyprstream/rewound/"

@@ -18,14 +18,14 @@ from typing import Literal
 import msgspec
 
 from hyprstream_core.errors import BadObject, RefError
-from hyprstream_core.repo.confined import Confined
-from hyprstream_core.repo.durable import move, replace, sync, write_new
-from hyprstream_core.repo.gitdir import read_refs
+from hyprstream_core.repo.disk.confined import Confined
+from hyprstream_core.repo.disk.durable import move, replace, sync, write_new
+from hyprstream_core.repo.git.gitdir import read_refs
+from hyprstream_core.repo.git.reference_store import References, RefSwap
+from hyprstream_core.repo.git.shallow import write_shallow
 from hyprstream_core.repo.layout import Layout, git_dir
-from hyprstream_core.repo.reference_store import References, RefSwap
 from hyprstream_core.repo.refs import check_name
 from hyprstream_core.repo.rename import Rename, carry_out_rename
-from hyprstream_core.repo.shallow import write_shallow
 
 NAME = "journal.json"
 INCOMING = "incoming.git"

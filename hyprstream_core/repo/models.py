@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hyprstream_core.repo import branches, journal, rename, resolve, status, tags, worktrees
+from hyprstream_core.repo import branches, journal, rename, resolve, tags
 from hyprstream_core.repo.branches import Branch
-from hyprstream_core.repo.git_config import read_tracking
-from hyprstream_core.repo.gitdir import open_git, read_refs
-from hyprstream_core.repo.history import History, LogEntry, decorations
+from hyprstream_core.repo.files import status, worktrees
+from hyprstream_core.repo.files.status import WorktreeStatus
+from hyprstream_core.repo.git.git_config import read_tracking
+from hyprstream_core.repo.git.gitdir import open_git, read_refs
+from hyprstream_core.repo.git.history import History, LogEntry, decorations
+from hyprstream_core.repo.git.reference_store import HEADS, TAGS, bare_name
 from hyprstream_core.repo.identity import Identity
 from hyprstream_core.repo.records import Model, Resolved
-from hyprstream_core.repo.reference_store import HEADS, TAGS, bare_name
 from hyprstream_core.repo.refs import ModelRef, check_branch, check_name, check_ref
 from hyprstream_core.repo.registry import Registry
-from hyprstream_core.repo.status import WorktreeStatus
 from hyprstream_core.repo.tags import Tag
 from hyprstream_core.repo.workspace import Workspace
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from hyprstream_core.errors import Conflict, ModelNotFound, RefError, RemoteError
 from hyprstream_core.interfaces.storage import Progress
-from hyprstream_core.repo import update, worktrees
-from hyprstream_core.repo.content import Source
 from hyprstream_core.repo.fetching import REWOUND, Wishes, fetch
-from hyprstream_core.repo.git_config import read_tracking
-from hyprstream_core.repo.gitdir import open_git, read_refs
-from hyprstream_core.repo.history import History
+from hyprstream_core.repo.files import update, worktrees
+from hyprstream_core.repo.files.content import Source
+from hyprstream_core.repo.git.git_config import read_tracking
+from hyprstream_core.repo.git.gitdir import open_git, read_refs
+from hyprstream_core.repo.git.history import History
+from hyprstream_core.repo.git.reference_store import HEADS, REMOTES, RefSwap, moved
 from hyprstream_core.repo.records import Model, Pulled, RefChange
-from hyprstream_core.repo.reference_store import HEADS, REMOTES, RefSwap, moved
 from hyprstream_core.repo.refs import check_ref
-from hyprstream_core.repo.urls import RemoteUrl
+from hyprstream_core.repo.remotes.urls import RemoteUrl
 from hyprstream_core.repo.workspace import Workspace
 
 

@@ -31,7 +31,7 @@ class Model:
 
     def worktrees(self) -> list[Worktree]:
         """Its worktrees, ordered by branch."""
-        from hyprstream_core.repo.worktrees import list_worktrees
+        from hyprstream_core.repo.files.worktrees import list_worktrees
 
         return list_worktrees(self)
 
@@ -43,7 +43,7 @@ class Model:
 
     def commit_time(self, commit: str) -> int:
         """When ``commit`` was made, in Unix seconds."""
-        from hyprstream_core.repo.commits import commit_time
+        from hyprstream_core.repo.git.commits import commit_time
 
         return commit_time(self.git_dir, commit)
 

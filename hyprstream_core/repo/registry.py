@@ -16,10 +16,11 @@ import msgspec
 
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import BadObject, Conflict, ModelNotFound, StoreError
-from hyprstream_core.repo import index, locks
-from hyprstream_core.repo.durable import make_folders, replace
-from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git, read_refs
-from hyprstream_core.repo.large_objects import write_loose
+from hyprstream_core.repo.disk import locks
+from hyprstream_core.repo.disk.durable import make_folders, replace
+from hyprstream_core.repo.files.large_objects import write_loose
+from hyprstream_core.repo.git import index
+from hyprstream_core.repo.git.gitdir import GitDir, is_oid, open_git, read_refs
 from hyprstream_core.repo.layout import Layout
 from hyprstream_core.repo.records import Model
 

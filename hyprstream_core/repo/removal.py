@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hyprstream_core.repo import worktrees
 from hyprstream_core.repo.branches import unpushed
-from hyprstream_core.repo.content import needed_content, read_pointer
-from hyprstream_core.repo.gitdir import open_git
+from hyprstream_core.repo.files import worktrees
+from hyprstream_core.repo.files.content import needed_content, read_pointer
+from hyprstream_core.repo.files.status import changes
+from hyprstream_core.repo.files.worktree_admin import admin_folder
+from hyprstream_core.repo.git.gitdir import open_git
 from hyprstream_core.repo.layout import pieces
 from hyprstream_core.repo.records import Model, Worktree
-from hyprstream_core.repo.status import changes
 from hyprstream_core.repo.workspace import Workspace
-from hyprstream_core.repo.worktree_admin import admin_folder
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from pathlib import Path
 import msgspec
 
 from hyprstream_core.errors import Conflict
-from hyprstream_core.repo import git_config
-from hyprstream_core.repo.durable import move, prune, replace
+from hyprstream_core.repo.disk.durable import move, prune, replace
+from hyprstream_core.repo.files.worktree_admin import admin_folder, pointer_to, retarget, switch_heads
+from hyprstream_core.repo.git import git_config
+from hyprstream_core.repo.git.reference_store import HEADS, References, exists, require_no_clash
 from hyprstream_core.repo.layout import worktree
 from hyprstream_core.repo.records import Model
-from hyprstream_core.repo.reference_store import HEADS, References, exists, require_no_clash
 from hyprstream_core.repo.resolve import head_branch, unknown
-from hyprstream_core.repo.worktree_admin import admin_folder, pointer_to, retarget, switch_heads
 
 _BETWEEN = ".renaming"
 """Where a worktree is while it moves: no branch can be called so."""

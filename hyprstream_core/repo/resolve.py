@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, ModelNotFound, RefError
-from hyprstream_core.repo.git_config import read_tracking
-from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git
+from hyprstream_core.repo.git.git_config import read_tracking
+from hyprstream_core.repo.git.gitdir import GitDir, is_oid, open_git
+from hyprstream_core.repo.git.reference_store import HEADS, REMOTES, TAGS, short_name
 from hyprstream_core.repo.records import Kind, Model, Resolved
-from hyprstream_core.repo.reference_store import HEADS, REMOTES, TAGS, short_name
 
 _SHORT = re.compile(r"[0-9a-fA-F]{4,40}")
 _MAX_CANDIDATES = 10

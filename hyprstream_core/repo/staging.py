@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hyprstream_core.errors import Conflict, RefError
 from hyprstream_core.repo import journal
-from hyprstream_core.repo.durable import remove_tree, replace, write_new
+from hyprstream_core.repo.disk.durable import remove_tree, replace, write_new
 from hyprstream_core.repo.refs import check_name
 
 _INTENT = "intent.json"

@@ -9,27 +9,19 @@ from pathlib import Path
 from hyprstream_core.errors import BadObject, Conflict, RefError
 from hyprstream_core.interfaces.storage import Progress, RemoteSource
 from hyprstream_core.repo import clone as cloning
-from hyprstream_core.repo import (
-    content,
-    fetching,
-    pulling,
-    removal,
-    resolve,
-    staging,
-    views,
-    worktrees,
-)
-from hyprstream_core.repo.gitdir import lfs_url as recorded_lfs_url
-from hyprstream_core.repo.hub import located
+from hyprstream_core.repo import fetching, pulling, removal, resolve, staging
+from hyprstream_core.repo.files import content, views, worktrees
+from hyprstream_core.repo.files.measure import Measure, Measured, measured
+from hyprstream_core.repo.git.gitdir import lfs_url as recorded_lfs_url
 from hyprstream_core.repo.layout import Layout
-from hyprstream_core.repo.measure import Measure, Measured, measured
 from hyprstream_core.repo.models import Models
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.records import Model, Pulled, RefChange, Resolved, Worktree, WorktreeInfo
 from hyprstream_core.repo.refs import check_branch, check_name, check_ref, default_name
 from hyprstream_core.repo.registry import Registry
-from hyprstream_core.repo.sources import connect, content_source, parse_lfs_url
-from hyprstream_core.repo.urls import RemoteUrl, parse_url
+from hyprstream_core.repo.remotes.hub import located
+from hyprstream_core.repo.remotes.sources import connect, content_source, parse_lfs_url
+from hyprstream_core.repo.remotes.urls import RemoteUrl, parse_url
 from hyprstream_core.repo.workspace import Workspace
 from hyprstream_core.telemetry import logger
 
@@ -115,8 +107,9 @@ class Store(Models):
         """Bring what is remembered of the remote's branches, and the tags, up to date; no branch or file changes.
 
         ``depth`` cuts all histories after so many commits, or lengthens them to as many
-        (:data:`~hyprstream_core.repo.shallow.FULL_DEPTH`: to the whole); 0 leaves them as long as they are. Branches
-        that the remote no longer has are forgotten with ``prune``; tags that moved there are replaced with ``force``.
+        (:data:`~hyprstream_core.repo.git.shallow.FULL_DEPTH`: to the whole); 0 leaves them as long as they are.
+        Branches that the remote no longer has are forgotten with ``prune``; tags that moved there are replaced with
+        ``force``.
 
         Returns:
             What has changed on the remote.

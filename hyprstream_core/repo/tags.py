@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hyprstream_core.errors import BadObject, Conflict, InvalidRequest
-from hyprstream_core.repo.commits import read_commit, read_tag
-from hyprstream_core.repo.gitdir import GitDir, open_git
+from hyprstream_core.repo.files.large_objects import write_loose
+from hyprstream_core.repo.git.commits import read_commit, read_tag
+from hyprstream_core.repo.git.gitdir import GitDir, open_git
+from hyprstream_core.repo.git.reference_store import TAGS, References, exists, require_no_clash
 from hyprstream_core.repo.identity import Identity
-from hyprstream_core.repo.large_objects import write_loose
 from hyprstream_core.repo.records import Model, Resolved
-from hyprstream_core.repo.reference_store import TAGS, References, exists, require_no_clash
 from hyprstream_core.repo.resolve import unknown
 
 MESSAGE_BYTES = 2**20

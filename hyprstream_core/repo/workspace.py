@@ -10,12 +10,13 @@ from pathlib import Path
 
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import ModelNotFound
-from hyprstream_core.repo import journal, locks
-from hyprstream_core.repo.durable import disk_errors_named, make_private
+from hyprstream_core.repo import journal
+from hyprstream_core.repo.disk import locks
+from hyprstream_core.repo.disk.durable import disk_errors_named, make_private
+from hyprstream_core.repo.git.reference_store import References
 from hyprstream_core.repo.layout import Layout, git_dir
 from hyprstream_core.repo.parts import Parts
 from hyprstream_core.repo.records import Model
-from hyprstream_core.repo.reference_store import References
 from hyprstream_core.repo.staging import declare_change, staging_folder
 
 

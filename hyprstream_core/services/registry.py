@@ -16,8 +16,8 @@ from hyprstream_core.errors import HyprstreamError, InvalidRequest, ModelNotFoun
 from hyprstream_core.excerpts import one_line
 from hyprstream_core.interfaces.inference import Description, ModelInfo
 from hyprstream_core.plugins import Plugins
+from hyprstream_core.repo.git.reference_store import HEADS, bare_name
 from hyprstream_core.repo.records import Model, Resolved, Worktree, WorktreeInfo
-from hyprstream_core.repo.reference_store import HEADS, bare_name
 from hyprstream_core.repo.store import Store
 from hyprstream_core.rpc.codec import encode
 from hyprstream_core.rpc.contracts import MODEL, REGISTRY

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hyprstream_core.config import Settings
 from hyprstream_core.interfaces.transport import Access
 from hyprstream_core.plugins import Plugins, load
-from hyprstream_core.repo.credentials import Credentials
 from hyprstream_core.repo.parts import Parts
+from hyprstream_core.repo.remotes.credentials import Credentials
 from hyprstream_core.repo.store import Store
 
 

@@ -14,7 +14,7 @@ from dulwich.protocol import pkt_line
 from hyprstream_core.builtin.transports.streams import Stream, StreamClient
 from hyprstream_core.errors import RemoteError
 from hyprstream_core.interfaces.transport import Access, Connection, Transport
-from hyprstream_core.repo.urls import parse_url, stream_parts
+from hyprstream_core.repo.remotes.urls import parse_url, stream_parts
 
 PORT = 9418
 _NO_REPOSITORY = re.compile(r"not exported|not found|no such repository|not appear to be", re.IGNORECASE)

@@ -16,7 +16,7 @@ from dulwich.config import ConfigFile
 from hyprstream_core.builtin.transports.streams import REF_BYTES
 from hyprstream_core.errors import RemoteError
 from hyprstream_core.interfaces.transport import Access, Connection, Transport
-from hyprstream_core.repo.credentials import unauthorized
+from hyprstream_core.repo.remotes.credentials import unauthorized
 
 _RETRIES = urllib3.Retry(connect=2, read=0, status=0, other=0, redirect=5)
 

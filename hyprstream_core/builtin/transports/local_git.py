@@ -8,7 +8,7 @@ from typing import Any
 from dulwich.client import FetchPackResult, LocalGitClient
 from dulwich.object_store import GraphWalker
 
-from hyprstream_core.repo.shallow import FULL_DEPTH
+from hyprstream_core.repo.git.shallow import FULL_DEPTH
 
 
 class LocalClient(LocalGitClient):

@@ -19,7 +19,7 @@ from hyprstream_core.builtin.transports.ssh_errors import lacks_lfs, ssh_error
 from hyprstream_core.builtin.transports.streams import Stream, StreamClient
 from hyprstream_core.errors import ConfigError, RemoteError
 from hyprstream_core.interfaces.transport import Access, Connection, LargeFiles, Transport
-from hyprstream_core.repo.urls import parse_url, stream_parts
+from hyprstream_core.repo.remotes.urls import parse_url, stream_parts
 
 _OPTIONS = (
     "BatchMode=yes",

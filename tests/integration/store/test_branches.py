@@ -291,7 +291,7 @@ def stored(root: Path) -> int:
 
 def test_a_list_of_many_worktrees_reads_each_index_once(new_store, make_repo, monkeypatch):
     from hyprstream_core.config import CloneSettings
-    from hyprstream_core.repo import worktrees
+    from hyprstream_core.repo.files import worktrees
 
     repo = make_repo("m")
     for n in range(3):

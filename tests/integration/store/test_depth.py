@@ -6,7 +6,7 @@ import pytest
 
 from hyprstream_core.config import CloneSettings
 from hyprstream_core.errors import RemoteError
-from hyprstream_core.repo.shallow import FULL_DEPTH
+from hyprstream_core.repo.git.shallow import FULL_DEPTH
 
 
 def git(path, *args):

@@ -220,7 +220,7 @@ store.fetch("m")
 
 
 def test_a_fetch_that_is_overtaken_asks_again(store, model_repo, model, monkeypatch):
-    from hyprstream_core.repo import receive
+    from hyprstream_core.repo.remotes import receive
 
     original, calls = receive.fetch, []
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from hyprstream_core.errors import BadObject
-from hyprstream_core.repo.gitdir import GitDir
+from hyprstream_core.repo.git.gitdir import GitDir
 
 FORMAT = "%H%x00%P%x00%an%x00%ae%x00%aI%x00%cI%x00%s%x00%D"
 

@@ -398,7 +398,7 @@ def test_content_that_cannot_fit_is_refused_before_a_byte_is_fetched_and_parts_c
     server, url, oid = hosted
     store = new_store(clone=CloneSettings(worktree_driver="hardlink"))
     usage = type("Usage", (), {"free": SIZE - 1})
-    monkeypatch.setattr("hyprstream_core.repo.durable.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("hyprstream_core.repo.disk.durable.shutil.disk_usage", lambda path: usage)
     with pytest.raises(DiskFull) as caught:
         store.clone(url, name="m")
     assert caught.value.details["needed"] == SIZE
@@ -414,7 +414,7 @@ def test_space_is_asked_for_the_worktree_too_where_its_driver_copies(new_store, 
     _, url, _ = hosted
     store = new_store(clone=CloneSettings(worktree_driver=driver))
     usage = type("Usage", (), {"free": SIZE + 100_000})
-    monkeypatch.setattr("hyprstream_core.repo.durable.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("hyprstream_core.repo.disk.durable.shutil.disk_usage", lambda path: usage)
     if driver == "hardlink":
         store.clone(url, name="m")
         return

@@ -116,7 +116,7 @@ def test_a_large_file_is_changed_when_its_content_is(store, worktree):
 
 
 def test_content_is_read_only_when_size_or_time_differ(store, worktree, monkeypatch):
-    from hyprstream_core.repo import status
+    from hyprstream_core.repo.files import status
 
     read = []
     real = status._hash

@@ -22,7 +22,8 @@ from hyprstream_core.plugins import Plugins, installed
 from hyprstream_core.services.store import open_store
 import dulwich.client, dulwich.index, dulwich.object_store, dulwich.objects, dulwich.refs
 import hyprstream_core.builtin.transports.files, hyprstream_core.builtin.lfs, hyprstream_core.builtin.worktree_drivers
-from hyprstream_core.repo import fetching, pulling, update
+from hyprstream_core.repo import fetching, pulling
+from hyprstream_core.repo.files import update
 EVENTS = ("open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.utime")
 
 def attempt(action, since, stop):
@@ -225,7 +226,7 @@ def test_who_finishes_may_be_killed_at_every_step(scene, killed):
 
 def test_a_change_that_cannot_be_finished_now_is_finished_later(scene, monkeypatch):
     """The disk fails in the middle: the pull reports it, and whoever looks next finishes."""
-    from hyprstream_core.repo.confined import Confined
+    from hyprstream_core.repo.disk.confined import Confined
 
     original, calls = Confined.place, []
 

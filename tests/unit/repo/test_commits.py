@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyprstream_core.repo.commits import NAME_CHARS, SUBJECT_CHARS, read_commit, read_tag
+from hyprstream_core.repo.git.commits import NAME_CHARS, SUBJECT_CHARS, read_commit, read_tag
 
 OID = "12" * 20
 HEAD = b"tree " + b"0" * 40 + b"\nauthor A <a@x> 1 +0000\ncommitter C <c@x> 5 +0100\n"

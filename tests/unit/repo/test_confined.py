@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hyprstream_core.repo.confined import Confined
+from hyprstream_core.repo.disk.confined import Confined
 
 
 @pytest.fixture

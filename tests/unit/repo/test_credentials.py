@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hyprstream_core.config import CloneSettings, HubSettings
 from hyprstream_core.errors import ConfigError
-from hyprstream_core.repo.credentials import Credentials
+from hyprstream_core.repo.remotes.credentials import Credentials
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyprstream_core.errors import RefError
-from hyprstream_core.repo.git_config import Tracking, forget_branch, read_tracking, rename_branch, write_tracking
-from hyprstream_core.repo.gitdir import create
-from hyprstream_core.repo.reference_store import References
+from hyprstream_core.repo.git.git_config import Tracking, forget_branch, read_tracking, rename_branch, write_tracking
+from hyprstream_core.repo.git.gitdir import create
+from hyprstream_core.repo.git.reference_store import References
 from hyprstream_core.repo.refs import check_branch
 
 ORDINARY = Tracking("origin", "refs/heads/main")

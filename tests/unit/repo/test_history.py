@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from hyprstream_core.repo.gitdir import open_git
-from hyprstream_core.repo.haves import Haves
-from hyprstream_core.repo.history import History
-from hyprstream_core.repo.shallow import write_shallow
+from hyprstream_core.repo.git.gitdir import open_git
+from hyprstream_core.repo.git.haves import Haves
+from hyprstream_core.repo.git.history import History
+from hyprstream_core.repo.git.shallow import write_shallow
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 
 from hyprstream_core.config import HubSettings
 from hyprstream_core.errors import RemoteError
-from hyprstream_core.repo.hub import place
+from hyprstream_core.repo.remotes.hub import place
 
 MIRROR = HubSettings(endpoint="https://mirror.org/hf/")
 

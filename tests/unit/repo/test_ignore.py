@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hyprstream_core.repo.ignore import Rules, parse
+from hyprstream_core.repo.git.ignore import Rules, parse
 
 PIECES = ("a", "b", "ab", "*", "**", "?", "/", "/", "[ab]", "[!a]", "[a-c]", "\\*", ".", "c", "!", " ", "[[:alpha:]]")
 NAMES = ("a", "b", "ab", "c", "abc", "*", "x", "1", "a.b", "a b")

@@ -3,8 +3,8 @@ import subprocess
 import pytest
 
 from hyprstream_core.errors import BadObject
-from hyprstream_core.repo import index
-from hyprstream_core.repo.index import IndexEntry
+from hyprstream_core.repo.git import index
+from hyprstream_core.repo.git.index import IndexEntry
 
 
 def entry(path, **fields):

@@ -8,8 +8,8 @@ import pytest
 
 from hyprstream_core.errors import BadObject
 from hyprstream_core.interfaces.storage import Pointer
-from hyprstream_core.repo.incomplete import MAX_AGE, UNNEEDED_AGE, drop_abandoned
-from hyprstream_core.repo.large_objects import FileSink, has_content
+from hyprstream_core.repo.files.incomplete import MAX_AGE, UNNEEDED_AGE, drop_abandoned
+from hyprstream_core.repo.files.large_objects import FileSink, has_content
 from hyprstream_core.repo.layout import Layout
 
 DATA = b"weights" * 100

@@ -7,12 +7,12 @@ import time
 import pytest
 
 from hyprstream_core.errors import Conflict
-from hyprstream_core.repo import locks
+from hyprstream_core.repo.disk import locks
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from hyprstream_core.repo import locks
+from hyprstream_core.repo.disk import locks
 with locks.hold(Path(sys.argv[1]), "it", 1):
     print("held", flush=True)
     time.sleep(60)

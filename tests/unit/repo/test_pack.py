@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import BadObject, UnsafeTree
-from hyprstream_core.repo.gitdir import open_git
-from hyprstream_core.repo.pack import scan
+from hyprstream_core.repo.git.gitdir import open_git
+from hyprstream_core.repo.git.pack import scan
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from hyprstream_core.errors import Conflict
-from hyprstream_core.repo.git_locks import MARK
-from hyprstream_core.repo.gitdir import read_ref, read_refs
-from hyprstream_core.repo.reference_store import References
+from hyprstream_core.repo.git.git_locks import MARK
+from hyprstream_core.repo.git.gitdir import read_ref, read_refs
+from hyprstream_core.repo.git.reference_store import References
 
 X, MAIN = "refs/heads/x", "refs/heads/main"
 

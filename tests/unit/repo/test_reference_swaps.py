@@ -8,9 +8,9 @@ import threading
 import pytest
 
 from hyprstream_core.errors import BadObject, Conflict
-from hyprstream_core.repo.gitdir import packed_refs, read_refs
-from hyprstream_core.repo.reference_store import References
-from hyprstream_core.repo.shallow import read_shallow, write_shallow
+from hyprstream_core.repo.git.gitdir import packed_refs, read_refs
+from hyprstream_core.repo.git.reference_store import References
+from hyprstream_core.repo.git.shallow import read_shallow, write_shallow
 
 
 @pytest.fixture

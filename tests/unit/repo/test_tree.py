@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyprstream_core.errors import UnsafeTree
-from hyprstream_core.repo.tree import FOLDER, entries_of, is_dot_git, parse
+from hyprstream_core.repo.git.tree import FOLDER, entries_of, is_dot_git, parse
 
 
 def tree(*entries):

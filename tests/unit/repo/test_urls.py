@@ -3,7 +3,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hyprstream_core.errors import RemoteError
-from hyprstream_core.repo.urls import parse_url, stream_parts
+from hyprstream_core.repo.remotes.urls import parse_url, stream_parts
 
 
 @given(st.text(max_size=100))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hyprstream_core.errors import RemoteError
 from hyprstream_core.interfaces.storage import RemoteSource
 from hyprstream_core.interfaces.transport import Access, Connection
-from hyprstream_core.repo import hub
 from hyprstream_core.repo.parts import Parts
-from hyprstream_core.repo.urls import RemoteUrl, parse_url
+from hyprstream_core.repo.remotes import hub
+from hyprstream_core.repo.remotes.urls import RemoteUrl, parse_url
 
 
 def connect(parts: Parts, address: RemoteUrl) -> Connection:
-    """A connection to ``address``, which is :func:`hyprstream_core.repo.hub.located`.
+    """A connection to ``address``, which is :func:`hyprstream_core.repo.remotes.hub.located`.
 
     Raises:
         RemoteError: nobody speaks its scheme, or it is not usable.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, HyprstreamError
-from hyprstream_core.repo import worktrees
-from hyprstream_core.repo.index import IndexEntry
+from hyprstream_core.repo.files import worktrees
+from hyprstream_core.repo.git.index import IndexEntry
 from hyprstream_core.repo.records import Model, Worktree, WorktreeInfo
 from hyprstream_core.repo.workspace import Workspace
 

@@ -12,13 +12,13 @@ from urllib.parse import quote, unquote
 
 from hyprstream_core.errors import BadObject, Cancelled, RemoteError
 from hyprstream_core.interfaces.storage import ContentSink, Pointer, Progress, RemoteSource
-from hyprstream_core.repo import locks
-from hyprstream_core.repo.durable import make_folders, require_space, sync
-from hyprstream_core.repo.gitdir import GitDir, open_git
-from hyprstream_core.repo.incomplete import drop_abandoned, kept
-from hyprstream_core.repo.large_objects import FileSink, bad_content, has_content
+from hyprstream_core.repo.disk import locks
+from hyprstream_core.repo.disk.durable import make_folders, require_space, sync
+from hyprstream_core.repo.files.incomplete import drop_abandoned, kept
+from hyprstream_core.repo.files.large_objects import FileSink, bad_content, has_content
+from hyprstream_core.repo.git.gitdir import GitDir, open_git
+from hyprstream_core.repo.git.tree import SUBMODULE, PlannedFile
 from hyprstream_core.repo.parts import Parts
-from hyprstream_core.repo.tree import SUBMODULE, PlannedFile
 from hyprstream_core.repo.workspace import Workspace
 
 Source = Callable[[], RemoteSource]

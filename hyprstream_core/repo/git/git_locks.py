@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hyprstream_core.errors import Conflict
-from hyprstream_core.repo.durable import make_folders, write_new
+from hyprstream_core.repo.disk.durable import make_folders, write_new
 
 MARK = b"hyprstream\n"
 """What our lock files hold."""

@@ -11,13 +11,13 @@ from hyprstream_core.config import Limits
 from hyprstream_core.errors import BadObject, HyprstreamError, RefError, RemoteError, UnsafeTree
 from hyprstream_core.interfaces.storage import Progress
 from hyprstream_core.interfaces.transport import Connection
-from hyprstream_core.repo import pack
-from hyprstream_core.repo.durable import FULL
-from hyprstream_core.repo.gitdir import GitDir, is_oid
-from hyprstream_core.repo.haves import Haves
-from hyprstream_core.repo.history import History
-from hyprstream_core.repo.network import network_error
+from hyprstream_core.repo.disk.durable import FULL
+from hyprstream_core.repo.git import pack
+from hyprstream_core.repo.git.gitdir import GitDir, is_oid
+from hyprstream_core.repo.git.haves import Haves
+from hyprstream_core.repo.git.history import History
 from hyprstream_core.repo.refs import check_ref
+from hyprstream_core.repo.remotes.network import network_error
 
 _MAX_CHATTER = 1 << 20
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from hyprstream_core.repo.durable import move, replace
-from hyprstream_core.repo.gitdir import is_oid
+from hyprstream_core.repo.disk.durable import move, replace
+from hyprstream_core.repo.git.gitdir import is_oid
+from hyprstream_core.repo.git.reference_store import HEADS
 from hyprstream_core.repo.layout import git_dir, worktree
-from hyprstream_core.repo.reference_store import HEADS
 
 SIDECAR = "hyprstream.json"
 _SIDECAR_BYTES = 65536

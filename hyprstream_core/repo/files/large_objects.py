@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from hyprstream_core.errors import BadObject
 from hyprstream_core.interfaces.storage import ContentSink, Pointer
-from hyprstream_core.repo.durable import disk_errors_named, make_folders, sync, write_new
-from hyprstream_core.repo.incomplete import open_part
+from hyprstream_core.repo.disk.durable import disk_errors_named, make_folders, sync, write_new
+from hyprstream_core.repo.files.incomplete import open_part
 from hyprstream_core.repo.layout import Layout
 
 if TYPE_CHECKING:

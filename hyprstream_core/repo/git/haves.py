@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hyprstream_core.errors import BadObject
-from hyprstream_core.repo.history import History
+from hyprstream_core.repo.git.history import History
 
 if TYPE_CHECKING:
     from dulwich.objects import ObjectID

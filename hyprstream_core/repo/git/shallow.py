@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject
-from hyprstream_core.repo.durable import replace, sync
-from hyprstream_core.repo.gitdir import is_oid
+from hyprstream_core.repo.disk.durable import replace, sync
+from hyprstream_core.repo.git.gitdir import is_oid
 
 FULL_DEPTH = 0x7FFFFFFF
 """The depth that asks for all there is (git's ``INFINITE_DEPTH``)."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, ModelNotFound
-from hyprstream_core.repo.gitdir import open_git, parents_of
+from hyprstream_core.repo.git.gitdir import open_git, parents_of
 
 SUBJECT_CHARS = 500
 """Longest subject; what is cut off is marked by "…"."""

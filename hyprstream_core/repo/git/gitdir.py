@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyprstream_core.errors import BadObject
-from hyprstream_core.repo import pack
-from hyprstream_core.repo.durable import write_new
+from hyprstream_core.repo.disk.durable import write_new
+from hyprstream_core.repo.git import pack
 
 if TYPE_CHECKING:
     from dulwich.object_store import DiskObjectStore

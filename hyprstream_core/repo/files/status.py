@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hyprstream_core.repo import worktrees
 from hyprstream_core.repo.branches import Upstream
-from hyprstream_core.repo.content import read_pointer
-from hyprstream_core.repo.gitdir import GitDir, is_oid, open_git, read_refs
-from hyprstream_core.repo.ignore import Rules, rules_of
-from hyprstream_core.repo.index import IndexEntry
+from hyprstream_core.repo.files import worktrees
+from hyprstream_core.repo.files.content import read_pointer
+from hyprstream_core.repo.files.worktree_admin import admin_folder, head_of
+from hyprstream_core.repo.git.gitdir import GitDir, is_oid, open_git, read_refs
+from hyprstream_core.repo.git.ignore import Rules, rules_of
+from hyprstream_core.repo.git.index import IndexEntry
+from hyprstream_core.repo.git.reference_store import HEADS
+from hyprstream_core.repo.git.tree import EXECUTABLE, LINK, SUBMODULE, walk
 from hyprstream_core.repo.records import Worktree
-from hyprstream_core.repo.reference_store import HEADS
-from hyprstream_core.repo.tree import EXECUTABLE, LINK, SUBMODULE, walk
 from hyprstream_core.repo.workspace import Workspace
-from hyprstream_core.repo.worktree_admin import admin_folder, head_of
 
 Kind = Literal["", "added", "modified", "deleted", "type changed", "untracked", "ignored", "unmerged"]
 """What happened to a path; "" is nothing."""

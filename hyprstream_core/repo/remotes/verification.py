@@ -7,8 +7,8 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import UnsafeTree
 from hyprstream_core.interfaces.storage import Progress
-from hyprstream_core.repo.gitdir import GitDir, parents_of
-from hyprstream_core.repo.tree import FOLDER, SUBMODULE, TreeCheck, entries_of
+from hyprstream_core.repo.git.gitdir import GitDir, parents_of
+from hyprstream_core.repo.git.tree import FOLDER, SUBMODULE, TreeCheck, entries_of
 
 
 def check_tips(git: GitDir, limits: Limits, heads: Mapping[str, str], tags: Mapping[str, str]) -> list[str]:

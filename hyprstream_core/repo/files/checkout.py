@@ -15,11 +15,11 @@ from pathlib import Path
 
 from hyprstream_core.errors import BadObject, InternalError, RemoteError
 from hyprstream_core.interfaces.storage import Pointer, Progress
-from hyprstream_core.repo.content import Source, fetch_content, find_pointers
-from hyprstream_core.repo.durable import write_new
-from hyprstream_core.repo.gitdir import GitDir
-from hyprstream_core.repo.index import IndexEntry
-from hyprstream_core.repo.tree import EXECUTABLE, SUBMODULE, PlannedFile, plan
+from hyprstream_core.repo.disk.durable import write_new
+from hyprstream_core.repo.files.content import Source, fetch_content, find_pointers
+from hyprstream_core.repo.git.gitdir import GitDir
+from hyprstream_core.repo.git.index import IndexEntry
+from hyprstream_core.repo.git.tree import EXECUTABLE, SUBMODULE, PlannedFile, plan
 from hyprstream_core.repo.workspace import Workspace
 
 Fill = Callable[[Path, Path], None]

@@ -13,10 +13,10 @@ import msgspec
 
 from hyprstream_core.errors import ModelNotFound
 from hyprstream_core.interfaces.storage import Progress
-from hyprstream_core.repo.checkout import check_out, link_or_copy
-from hyprstream_core.repo.content import Source
-from hyprstream_core.repo.durable import make_folders, move, replace, sync_tree
-from hyprstream_core.repo.gitdir import open_git
+from hyprstream_core.repo.disk.durable import make_folders, move, replace, sync_tree
+from hyprstream_core.repo.files.checkout import check_out, link_or_copy
+from hyprstream_core.repo.files.content import Source
+from hyprstream_core.repo.git.gitdir import open_git
 from hyprstream_core.repo.layout import view, view_sidecar
 from hyprstream_core.repo.records import Resolved
 from hyprstream_core.repo.workspace import Workspace

@@ -9,9 +9,9 @@ import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from hyprstream_core.repo.commits import CommitText, committer_time, read_commit
-from hyprstream_core.repo.gitdir import GitDir, parents_of
-from hyprstream_core.repo.shallow import read_shallow
+from hyprstream_core.repo.git.commits import CommitText, committer_time, read_commit
+from hyprstream_core.repo.git.gitdir import GitDir, parents_of
+from hyprstream_core.repo.git.shallow import read_shallow
 
 _LEFT, _RIGHT = 1, 2
 _BOTH = _LEFT | _RIGHT

@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject, Conflict
-from hyprstream_core.repo.durable import prune, replace, sync
-from hyprstream_core.repo.git_locks import break_stale_locks, locked
-from hyprstream_core.repo.gitdir import GitDir, dump_packed_refs, is_oid, open_git, packed_refs, read_refs
+from hyprstream_core.repo.disk.durable import prune, replace, sync
+from hyprstream_core.repo.git.git_locks import break_stale_locks, locked
+from hyprstream_core.repo.git.gitdir import GitDir, dump_packed_refs, is_oid, open_git, packed_refs, read_refs
 
 RefSwap = tuple[str | None, str | None]
 """The id that a reference must have before, and the one it gets; None: it does not exist."""
@@ -34,7 +34,7 @@ class References:
 
     def locked(self, path: Path) -> AbstractContextManager[None]:
         """Keep stock git from changing a file of the repository inside the block; see
-        :func:`hyprstream_core.repo.git_locks.locked`."""
+        :func:`hyprstream_core.repo.git.git_locks.locked`."""
         return locked(path, self.scratch, self._timeout)
 
     def read(self) -> dict[str, str]:

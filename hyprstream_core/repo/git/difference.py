@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hyprstream_core.config import Limits
-from hyprstream_core.repo.gitdir import GitDir
-from hyprstream_core.repo.index import IndexEntry
-from hyprstream_core.repo.tree import SUBMODULE, PlannedFile, plan, walk
+from hyprstream_core.repo.git.gitdir import GitDir
+from hyprstream_core.repo.git.index import IndexEntry
+from hyprstream_core.repo.git.tree import SUBMODULE, PlannedFile, plan, walk
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from hyprstream_core.config import HubSettings
 from hyprstream_core.errors import RemoteError
-from hyprstream_core.repo.urls import RemoteUrl, stream_parts
+from hyprstream_core.repo.remotes.urls import RemoteUrl, stream_parts
 
 HOSTS = frozenset({"huggingface.co", "hf.co"})
 """Names that stand for ``hub.endpoint``, when they are reached by https."""

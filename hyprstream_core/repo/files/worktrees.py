@@ -16,18 +16,10 @@ import msgspec
 
 from hyprstream_core.errors import Conflict, ModelNotFound
 from hyprstream_core.interfaces.storage import Progress
-from hyprstream_core.repo import index
-from hyprstream_core.repo.checkout import check_out
-from hyprstream_core.repo.content import Source
-from hyprstream_core.repo.durable import move, prune, sync_tree, write_new
-from hyprstream_core.repo.git_config import Tracking, read_tracking, write_tracking
-from hyprstream_core.repo.gitdir import GitDir, open_git, read_refs
-from hyprstream_core.repo.layout import git_dir, worktree
-from hyprstream_core.repo.records import Model, Resolved, Worktree
-from hyprstream_core.repo.reference_store import HEADS, REMOTES, TAGS, References, exists, require_no_clash
-from hyprstream_core.repo.resolve import close_names, unknown
-from hyprstream_core.repo.workspace import Workspace
-from hyprstream_core.repo.worktree_admin import (
+from hyprstream_core.repo.disk.durable import move, prune, sync_tree, write_new
+from hyprstream_core.repo.files.checkout import check_out
+from hyprstream_core.repo.files.content import Source
+from hyprstream_core.repo.files.worktree_admin import (
     SIDECAR,
     Sidecar,
     admin_folder,
@@ -36,6 +28,14 @@ from hyprstream_core.repo.worktree_admin import (
     checked_out,
     sidecar_of,
 )
+from hyprstream_core.repo.git import index
+from hyprstream_core.repo.git.git_config import Tracking, read_tracking, write_tracking
+from hyprstream_core.repo.git.gitdir import GitDir, open_git, read_refs
+from hyprstream_core.repo.git.reference_store import HEADS, REMOTES, TAGS, References, exists, require_no_clash
+from hyprstream_core.repo.layout import git_dir, worktree
+from hyprstream_core.repo.records import Model, Resolved, Worktree
+from hyprstream_core.repo.resolve import close_names, unknown
+from hyprstream_core.repo.workspace import Workspace
 
 
 def build(
@@ -215,7 +215,7 @@ def require_clean(space: Workspace, found: Worktree) -> None:
     Raises:
         Conflict: something is not committed (code ``repo.dirty``); names the first few paths.
     """
-    from hyprstream_core.repo.status import changes
+    from hyprstream_core.repo.files.status import changes
 
     if changed := [c.path for c in changes(space, found, index_of(space, found), ignored=True)]:
         names = ", ".join(changed[:5])

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from hyprstream_core.config import Limits
 from hyprstream_core.errors import UnsafeTree
-from hyprstream_core.repo.gitdir import ZERO, GitDir
+from hyprstream_core.repo.git.gitdir import ZERO, GitDir
 
 FOLDER, FILE, EXECUTABLE, LINK, SUBMODULE = 0o040000, 0o100644, 0o100755, 0o120000, 0o160000
 _MODES = {b"40000": FOLDER, b"100644": FILE, b"100755": EXECUTABLE, b"120000": LINK, b"160000": SUBMODULE}

@@ -15,21 +15,23 @@ from pathlib import Path
 
 from hyprstream_core.errors import Conflict
 from hyprstream_core.interfaces.storage import Progress
-from hyprstream_core.repo import index, journal, worktrees
-from hyprstream_core.repo.checkout import fetch_files, write_file
-from hyprstream_core.repo.confined import Confined
-from hyprstream_core.repo.content import Source
-from hyprstream_core.repo.difference import Difference, compare
-from hyprstream_core.repo.durable import sync_tree, write_new
-from hyprstream_core.repo.gitdir import GitDir, open_git
-from hyprstream_core.repo.index import IndexEntry
+from hyprstream_core.repo import journal
+from hyprstream_core.repo.disk.confined import Confined
+from hyprstream_core.repo.disk.durable import sync_tree, write_new
+from hyprstream_core.repo.files import worktrees
+from hyprstream_core.repo.files.checkout import fetch_files, write_file
+from hyprstream_core.repo.files.content import Source
+from hyprstream_core.repo.files.status import changes
+from hyprstream_core.repo.files.worktree_admin import admin_folder
+from hyprstream_core.repo.git import index
+from hyprstream_core.repo.git.difference import Difference, compare
+from hyprstream_core.repo.git.gitdir import GitDir, open_git
+from hyprstream_core.repo.git.index import IndexEntry
+from hyprstream_core.repo.git.reference_store import HEADS, RefSwap, moved
+from hyprstream_core.repo.git.tree import EXECUTABLE, SUBMODULE, PlannedFile
 from hyprstream_core.repo.journal import Journal, TreeChange
 from hyprstream_core.repo.records import Worktree
-from hyprstream_core.repo.reference_store import HEADS, RefSwap, moved
-from hyprstream_core.repo.status import changes
-from hyprstream_core.repo.tree import EXECUTABLE, SUBMODULE, PlannedFile
 from hyprstream_core.repo.workspace import Workspace
-from hyprstream_core.repo.worktree_admin import admin_folder
 
 _SHOWN, _LISTED = 5, 100
 

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from hyprstream_core.config import CloneSettings, HubSettings
 from hyprstream_core.errors import ConfigError, RemoteError
 from hyprstream_core.interfaces.transport import Credential
-from hyprstream_core.repo.hub import is_hub, origin
+from hyprstream_core.repo.remotes.hub import is_hub, origin
 
 _MAX_FILE = 1 << 20
 _MAX_TOKEN = 4096

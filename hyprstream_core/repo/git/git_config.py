@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyprstream_core.errors import BadObject
-from hyprstream_core.repo.durable import replace
-from hyprstream_core.repo.gitdir import quote
-from hyprstream_core.repo.reference_store import References
+from hyprstream_core.repo.disk.durable import replace
+from hyprstream_core.repo.git.gitdir import quote
+from hyprstream_core.repo.git.reference_store import References
 
 CONFIG_BYTES = 2**20
 _HEADER = re.compile(r'\s*\[\s*([A-Za-z0-9.-]+)(?:\s+"((?:[^"\\]|\\.)*)")?\s*\](.*)', re.DOTALL)

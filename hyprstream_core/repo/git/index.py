@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyprstream_core.errors import BadObject
-from hyprstream_core.repo.gitdir import is_oid
+from hyprstream_core.repo.git.gitdir import is_oid
 
 if TYPE_CHECKING:
     from dulwich.index import SerializedIndexEntry

@@ -1,0 +1,1 @@
+"""Writing to disk so that crashes, other processes and planted links do no harm."""
