@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -15,6 +16,9 @@ DRAIN_SECONDS = 30
 LEAVE_SECONDS = 5
 """After that, how long a worker may take to leave before it is killed; part of gunicorn's graceful timeout."""
 
+LAST_CHUNK_SECONDS = 1.0
+"""How long a worker that must go at once waits for gunicorn to send what ends a response."""
+
 
 class Worker(ASGIWorker):  # type: ignore[misc] # the base class is untyped
     """Ends open answers with an error event after the drain time; gunicorn alone would cut their connections."""
@@ -23,6 +27,17 @@ class Worker(ASGIWorker):  # type: ignore[misc] # the base class is untyped
         """SIGTERM: no new connections; open answers may finish."""
         super().handle_exit_signal()
         self.loop.call_later(self.cfg.graceful_timeout - LEAVE_SECONDS, self._end_answers)
+
+    def handle_quit_signal(self) -> None:
+        """SIGQUIT, SIGINT: open answers end with an error now, and their connections in order."""
+        self._quitting = self.loop.create_task(self._quit())
+
+    async def _quit(self) -> None:
+        await self.asgi.lifetime.end()
+        deadline = self.loop.time() + LAST_CHUNK_SECONDS
+        while self.nr_conns > 0 and self.loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        super().handle_quit_signal()
 
     def _end_answers(self) -> None:
         self._ending = self.loop.create_task(self.asgi.lifetime.end())

@@ -85,6 +85,21 @@ def test_a_worker_told_to_stop_ends_answers_that_take_too_long_with_an_error(own
         assert served.process.wait(10) == 0
 
 
+def test_a_worker_told_to_stop_at_once_ends_answers_with_an_error_all_the_same(own_server):
+    with own_server() as served, served.connect() as connection:
+        connection.sendall(served.request("/v1/chat/completions", chat("<endless>", stream=True, max_tokens=4000)))
+        assert connection.recv(100)
+        served.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        began = time.monotonic()
+        served.process.send_signal(signal.SIGQUIT)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert b'"message":"the server is stopping' in answer
+        assert answer.endswith(b"0\r\n\r\n")
+        assert served.process.wait(10) == 0
+        assert time.monotonic() - began < 10
+
+
 def test_without_an_engine_requests_fail_and_readiness_says_so(own_server, tmp_path):
     with own_server(inference=f"ipc://{tmp_path}/nobody.sock") as served:
         absent = {

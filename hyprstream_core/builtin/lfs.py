@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -114,11 +114,27 @@ class Lfs(ContentFilter):
                 return partial(_download, web, pointer, by_path, None, write)
             return partial(_download, web, pointer, place, renew, write)
 
-        with closing(web):
+        with closing(web), _place_named(source):
             for start in range(0, len(pointers), _BATCH):
                 batch = pointers[start : start + _BATCH]
                 offers = client.ask(batch)
                 in_parallel([job(pointer, offers[pointer.oid]) for pointer in batch], web)
+
+
+@contextmanager
+def _place_named(source: RemoteSource) -> Iterator[None]:
+    """For remotes that are no web servers: say where their large files are looked for, when nobody answers there."""
+    try:
+        yield
+    except RemoteError as error:
+        if error.error_code != "remote.unreachable" or urlsplit(source.url).scheme in ("http", "https"):
+            raise
+        raise RemoteError(
+            f"large files are looked for at {source.endpoint}: {error.message}",
+            code=error.error_code,
+            remedy="name the LFS server that has them: hyprstream clone --lfs-url URL",
+            param="lfs_url",
+        ) from error
 
 
 def _download(web: Web, pointer: Pointer, place: Place, renew: Callable[[], Place] | None, write: Write) -> None:

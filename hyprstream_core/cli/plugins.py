@@ -24,6 +24,7 @@ def plugins(context: Context, as_json: bool) -> None:
       HYPRSTREAM_DISABLE_PLUGINS=demo hyprstream plugins --json
     """
     states = context.plugins.states
+    context.configure()  # which refuses what no plugin knows
     if as_json:
         emit_json(
             [

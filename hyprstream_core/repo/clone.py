@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -32,6 +32,9 @@ from hyprstream_core.repo.remotes.sources import connect, content_source
 from hyprstream_core.repo.remotes.urls import RemoteUrl
 from hyprstream_core.repo.remotes.verification import check_tips, require_history
 from hyprstream_core.repo.workspace import Workspace
+
+_SHOWN = 20
+"""Branches that an error names."""
 
 
 def clone(
@@ -70,7 +73,7 @@ def clone(
         make_folders(repository / "worktrees")
         admin.rename(repository / "worktrees" / admin_id(chosen))
         sync_tree(repository)
-        record = Record(str(uuid.uuid4()), url.clean, fetched.default, time.time())
+        record = Record(str(uuid.uuid4()), url.clean, fetched.default or chosen, time.time())
         _publish(space, registry, name, record, stage, files, chosen, publishing)
     return registry.get(name)
 
@@ -86,11 +89,25 @@ def _choose(fetched: Fetched, name: str, branch: str | None) -> str:
     if branch is not None and branch not in fetched.heads:
         raise RefError(
             f"the remote has no branch {branch!r}",
-            remedy=f"it has: {', '.join(sorted(fetched.heads)[:20])}",
+            remedy=f"it has: {_some(fetched.heads)}",
             code="ref.unknown",
             param="branch",
         )
-    return branch or fetched.default
+    if branch is None and fetched.default is None:
+        raise RefError(
+            "the remote's HEAD names none of its branches, so that nobody knows its default one",
+            remedy=f"choose one with -b: {_some(fetched.heads)}",
+            code="ref.no_default",
+            param="branch",
+        )
+    return branch or fetched.default or ""
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
+    return ", ".join(ordered[:_SHOWN]) + more
 
 
 def _write_refs(git: GitDir, fetched: Fetched, chosen: str) -> None:

@@ -169,7 +169,7 @@ def _compare(
     for ref, old in sorted(refs.items()):
         if ref.startswith(REMOTES) and ref.isprintable() and ref.removeprefix(REMOTES) not in fetched.heads:
             yield RefChange(ref, "pruned" if wishes.prune else "deleted", old, None)
-    if fetched.default != default and (fetched.is_default_named or default not in fetched.heads):
+    if fetched.default not in (None, default) and (fetched.is_default_named or default not in fetched.heads):
         yield RefChange("HEAD", "default", default, fetched.default)
 
 

@@ -154,8 +154,10 @@ def _show(text: str) -> str:
 
 
 def _bad_name(name: str, why: str) -> RefError:
-    return RefError(f"model name {_show(name)}: {why}", param="model")
+    remedy = "hyprstream list shows the names there are; a new one is like qwen3-0.6b or org/qwen3-0.6b"
+    return RefError(f"model name {_show(name)}: {why}", param="model", remedy=remedy)
 
 
 def _bad_ref(ref: str, why: str) -> RefError:
-    return RefError(f"reference {_show(ref)}: {why}", param="model")
+    remedy = "give a branch, a tag, or a commit by its id; hyprstream log MODEL shows commits"
+    return RefError(f"reference {_show(ref)}: {why}", param="model", remedy=remedy)

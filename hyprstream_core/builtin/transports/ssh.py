@@ -56,7 +56,7 @@ class Caller:
         Raises:
             ConfigError: ``clone.ssh_command`` is no command.
         """
-        self.host = host
+        self.host, self.port = host, port
         self.name = f"{user}@{host}" if user else host
         self.timeout = access.timeout
         silence = max(1, math.ceil(access.timeout))
@@ -71,7 +71,7 @@ class Caller:
         ]
 
     def _explain(self, status: int | None, said: str) -> RemoteError | None:
-        return ssh_error(status, said, self.name, self.timeout)
+        return ssh_error(status, said, self.name, self.timeout, self.port)
 
     def call(self, command: str, *arguments: str) -> Program:
         """Start ``command`` there, its ``arguments`` quoted as git does for the remote shell.
@@ -172,7 +172,7 @@ class LfsLogin:
         if lacks_lfs(status, said):
             return _Answer()
         if status != 0:
-            raise ssh_error(status, said, caller.name, caller.timeout) or RemoteError(
+            raise ssh_error(status, said, caller.name, caller.timeout, caller.port) or RemoteError(
                 f"{caller.name} does not say where its large files are"
             )
         try:

@@ -32,9 +32,9 @@ def lacks_lfs(status: int | None, said: str) -> bool:
     return status == 127 or bool(_NO_LFS.search(said))
 
 
-def ssh_error(status: int | None, said: str, host: str, timeout: float) -> RemoteError | None:
+def ssh_error(status: int | None, said: str, host: str, timeout: float, port: int | None = None) -> RemoteError | None:
     """The error for an ssh that ended with ``status`` and ``said`` this on stderr; None when it said nothing."""
-    if status == 255 and (error := _connecting(said, host, timeout)):
+    if status == 255 and (error := _connecting(said, host, timeout, port)):
         return error
     if status == 127 or _NO_PROGRAM.search(said):
         return RemoteError(f"{host} has no git for us: {_reason(said)}", remedy="install git on the host")
@@ -48,28 +48,31 @@ def ssh_error(status: int | None, said: str, host: str, timeout: float) -> Remot
     return RemoteError(f"{host} refuses: {_reason(said)}", remedy="try the same with git") if said.strip() else None
 
 
-def _connecting(said: str, host: str, timeout: float) -> RemoteError | None:
+def _connecting(said: str, host: str, timeout: float, port: int | None) -> RemoteError | None:
     """What went wrong before there was a connection."""
     name = host.rpartition("@")[2]
+    known, login = (f"[{name}]:{port}", f"ssh -p {port} {host}") if port else (name, f"ssh {host}")
+    name = f"{name}:{port}" if port else name
     if _CHANGED.search(said):
         return RemoteError(
             f"the key of {name} is not the one that known_hosts has: it was changed, or somebody is in between",
             code="remote.host_key",
-            remedy="ask its owner for the new fingerprint; only then: ssh-keygen -R HOST, and connect once with ssh",
+            remedy=f"ask its owner for the new fingerprint; only then: ssh-keygen -R '{known}', "
+            f"and connect once with: {login}",
             param="url",
         )
     if _UNKNOWN.search(said):
         return RemoteError(
             f"the key of {name} is not known here",
             code="remote.host_key",
-            remedy=f"connect once with: ssh {host}; compare the fingerprint with the one that its owner publishes",
+            remedy=f"connect once with: {login}; compare the fingerprint with the one that its owner publishes",
             param="url",
         )
     if _DENIED.search(said):
         return RemoteError(
             f"{host} does not accept any of your keys: {_reason(said)}",
             code="remote.unauthorized",
-            remedy=f"load the key (ssh-add) or name it in ~/.ssh/config; this must work: ssh {host}",
+            remedy=f"load the key (ssh-add) or name it in ~/.ssh/config; this must work: {login}",
             param="url",
         )
     if _NO_NAME.search(said):

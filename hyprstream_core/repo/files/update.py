@@ -62,6 +62,7 @@ def advance(
     """
     with space.stage() as stage, space.content_in_use(), open_git(found.model.git_dir) as git:
         difference = compare(git, found.oid, commit, space.limits)
+        _require_unchanged(space, found, difference)  # before anything large is fetched in vain; counts below
         entries = _stage(space, git, found, commit, difference.files(), stage, source, progress)
         with space.changing(found.model, stage) as references:
             known = _require_unchanged(space, found, difference)

@@ -37,6 +37,8 @@ from hyprstream_core.repo.records import Model, Resolved, Worktree
 from hyprstream_core.repo.resolve import close_names, unknown
 from hyprstream_core.repo.workspace import Workspace
 
+_BRANCHES = (HEADS, REMOTES)
+
 
 def build(
     space: Workspace,
@@ -182,8 +184,8 @@ def _plan(model: Model, branch: str, start: Resolved | None) -> _Plan:
         return _Plan(refs[HEADS + branch], False, None)
     if REMOTES + branch in refs:
         return _Plan(refs[REMOTES + branch], True, Tracking("origin", HEADS + branch))
-    names = [name for name in refs if name.startswith((HEADS, REMOTES))]
-    raise unknown(model, branch, names, "branch")
+    names = {HEADS + name.removeprefix(HEADS).removeprefix(REMOTES) for name in refs if name.startswith(_BRANCHES)}
+    raise unknown(model, branch, sorted(names), "branch")
 
 
 def _clear(path: Path, stage: Path) -> None:

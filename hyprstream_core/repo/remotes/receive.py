@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from hyprstream_core.repo.refs import check_ref
 from hyprstream_core.repo.remotes.network import network_error
 
 _MAX_CHATTER = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Fetched:
 
     heads: Mapping[str, str]
     tags: Mapping[str, str]
-    default: str
+    default: str | None
+    """None when HEAD names no branch of the remote, and is at none's commit."""
     is_default_named: bool = True
     """Whether the remote said so, rather than that it was concluded from the commit its HEAD is at."""
     shallow: frozenset[str] = frozenset()
@@ -67,6 +70,8 @@ class _Incoming:
             )
         for name, oid in refs.items():
             text, value = _ref_name(name), (oid or b"").decode("ascii", "replace")
+            if _SHA256.fullmatch(value):
+                raise _other_format("sha256")
             if text and is_oid(value):
                 self.refs[text] = value
         found = dict.fromkeys(oid for name, oid in self.refs.items() if name != "HEAD")
@@ -156,11 +161,11 @@ def fetch(
 def _check(file: BinaryIO, incoming: _Incoming, result: Any, limits: Limits) -> int:
     """Look through the pack before anything believes it; the number of its objects."""
     if not incoming.refs or (incoming.wanted and not incoming.received):
-        raise RemoteError("the remote repository is empty", code="remote.empty")
-    if result.object_format not in (None, "sha1"):
         raise RemoteError(
-            f"the remote repository uses {result.object_format} ids, expected sha1", code="remote.object_format"
+            "the remote repository is empty", code="remote.empty", remedy="push a branch to it first", param="url"
         )
+    if result.object_format not in (None, "sha1"):
+        raise _other_format(str(result.object_format))
     if not incoming.received:
         return 0
     file.flush()
@@ -195,7 +200,7 @@ def _index(commit: Callable[[], object]) -> None:
 def _errors_named(host: str, timeout: float) -> Iterator[None]:
     """What the library raises in a network call becomes a :class:`RemoteError`."""
     from dulwich.client import HTTPUnauthorized
-    from dulwich.errors import GitProtocolError, NotGitRepository
+    from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
 
     try:
         yield
@@ -214,7 +219,18 @@ def _errors_named(host: str, timeout: float) -> Iterator[None]:
             raise named from error
         if isinstance(error, GitProtocolError) and "does not support shallow" in str(error):
             raise _no_shallow() from error
+        if isinstance(error, HangupException) or "IncompleteRead" in str(error) or "pkt read" in str(error):
+            raise RemoteError(f"the connection to {host} broke off", remedy="try again") from error
         raise RemoteError(f"the remote failed: {type(error).__name__}: {error}", remedy="try again later") from error
+
+
+def _other_format(name: str) -> RemoteError:
+    return RemoteError(
+        f"the remote repository uses {name} ids, expected sha1",
+        code="remote.object_format",
+        remedy="convert it to sha1, git's default (git fast-export into a new repository), and clone that",
+        param="url",
+    )
 
 
 def _no_shallow() -> RemoteError:
@@ -242,11 +258,14 @@ def _parents(name: str) -> list[str]:
     return ["/".join(parts[:n]) for n in range(1, len(parts))]
 
 
-def _default(heads: Mapping[str, str], head: str | None, named: str) -> str:
-    """The branch that HEAD names. When the remote does not say, or HEAD is detached: one that is at its commit."""
+def _default(heads: Mapping[str, str], head: str | None, named: str) -> str | None:
+    """The branch that HEAD names. When the remote does not say, or HEAD is detached: one that is at its commit; the
+    only one there is."""
     if not heads:
         raise RemoteError("the remote repository has no branch", code="remote.empty")
     if named in heads:
         return named
     same = sorted(name for name, oid in heads.items() if oid == head)
-    return same[0] if same else sorted(heads)[0]
+    if same or len(heads) == 1:
+        return same[0] if same else next(iter(heads))
+    return None

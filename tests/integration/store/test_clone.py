@@ -1,6 +1,7 @@
 """Cloning a repository that stock git made, by path and by file:// URL."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -326,3 +327,22 @@ def test_what_the_caller_raises_at_the_last_moment_undoes_the_clone(store, model
     assert not (store._space.layout.root / "m").exists()
     store.clone(str(model_repo.path), name="m")
     referee(store)
+
+
+def test_a_remote_whose_head_names_nothing_must_be_told_which_branch(store, model_repo):
+    model_repo.run("symbolic-ref", "HEAD", "refs/heads/gone")
+    with pytest.raises(RefError, match="HEAD names none") as caught:
+        store.clone(str(model_repo.path), name="m")
+    assert "feature/x, main" in caught.value.remedy
+    model = store.clone(str(model_repo.path), name="m", branch="main")
+    assert model.default_branch == "main"
+
+
+def test_a_repository_with_other_ids_is_refused_by_name(store, tmp_path):
+    repo = tmp_path / "sha256"
+    who = ["-c", "user.name=T", "-c", "user.email=t@localhost"]
+    subprocess.run(["git", "init", "-q", "--object-format=sha256", str(repo)], check=True)
+    subprocess.run(["git", *who, "commit", "-q", "--allow-empty", "-m", "a"], cwd=repo, check=True)
+    with pytest.raises(RemoteError, match="uses sha256 ids") as caught:
+        store.clone(str(repo), name="m")
+    assert caught.value.error_code == "remote.object_format"
