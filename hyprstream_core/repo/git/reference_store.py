@@ -47,7 +47,11 @@ class References:
         Raises:
             Conflict: it exists, or its name and an existing one exclude each other (``a`` and ``a/b``).
         """
-        self.swap({name: (None, oid)})
+        with self.holding({name: (None, oid)}):
+            if found := self.read().get(name):
+                raise exists(name, found)
+            self.require({name: (None, oid)})
+            self.apply({name: (None, oid)})
 
     def update(self, name: str, oid: str, expected: str) -> None:
         """Give a reference that holds ``expected`` another id.
@@ -104,13 +108,13 @@ class References:
         """Refuse what is not as expected. The caller is :meth:`holding` the same.
 
         Raises:
-            Conflict: a reference was changed by somebody else (``ref.moved``), exists already, or cannot stand beside
-                another (both ``ref.exists``).
+            Conflict: a reference was changed or made by somebody else (``ref.moved``), or a new one cannot stand
+                beside another (``ref.exists``).
         """
         current = self.read()
         for name, (old, _) in swaps.items():
             if (found := current.get(name)) != old:
-                raise exists(name, found) if old is None and found else moved(name, found, old)
+                raise moved(name, found, old)
         require_no_clash([n for n, (_, new) in swaps.items() if new], current.keys() - swaps.keys())
 
     def apply(self, swaps: Mapping[str, RefSwap]) -> None:
