@@ -43,10 +43,16 @@ def log(context: Context, reference: str, number: int | None, as_json: bool) -> 
         write(f"{_line(entry)}\n")
 
 
+_SHOWN = 6
+"""Names of one commit that are shown to people; --json has all."""
+
+
 def _line(entry: LogEntry) -> str:
     commit = entry.commit
     day = commit.author.when[:16].replace("T", " ")
-    at = f" ({', '.join(one_line(_short(ref), 80) for ref in entry.refs)})" if entry.refs else ""
+    names = [one_line(_short(ref), 80) for ref in entry.refs[:_SHOWN]]
+    names += [f"{len(entry.refs) - _SHOWN} more"] if len(entry.refs) > _SHOWN else []
+    at = f" ({', '.join(names)})" if names else ""
     return f"{commit.oid[:12]}  {day}  {one_line(commit.author.name, 40)}{at}  {one_line(commit.subject, 200)}".rstrip()
 
 

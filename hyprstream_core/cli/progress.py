@@ -130,6 +130,9 @@ def _bars(env: Mapping[str, str]) -> Iterator[tuple[Progress, Callable[[str], No
 
         def progress(phase: str, done: int, total: int | None) -> None:
             if phase not in tasks:
+                for earlier in bars.tasks:  # of those whose end nobody knew before, this is the end
+                    if earlier.total is None:
+                        bars.update(earlier.id, total=earlier.completed)
                 tasks[phase] = bars.add_task("", total=total, phase=printable(phase), amount="", rate="")
             task = bars.tasks[bars.task_ids.index(tasks[phase])]
             rate = f"{size(task.speed)}/s" if task.speed and phase not in COUNTED else ""

@@ -119,17 +119,20 @@ def _follow(model: Model, history: History, branch: str, course: _Course, truste
     """Go where the remote went, although that is not forward, when that is wished and loses nothing of ours."""
     if course.old == course.new:
         return course
+    own = history.apart(course.old, [trusted, course.new])[0]
     if not force:
+        follow = f"if that is meant: hyprstream pull --force {model.name}:{branch}"
+        keep = f"{model.name}:{branch} has {_commits(own)} of its own, and cannot follow; put them on another branch"
         raise RemoteError(
             f"the remote has taken back commits that {model.name}:{branch} relies on: it was at {trusted[:12]} and is"
             f" at {course.new[:12]}, which does not descend from it; {model.name}:{branch} stays at {course.old[:12]}",
             code="remote.rewound",
-            remedy=f"if that is meant: hyprstream pull --force {model.name}:{branch}",
+            remedy=keep if own else follow,
             param="model",
             old=trusted,
             new=course.new,
         )
-    if own := history.apart(course.old, [trusted, course.new])[0]:
+    if own:
         raise _diverged(model, branch, own, history.apart(course.old, [course.new])[1])
     return course
 
